@@ -1,0 +1,5 @@
+//! Stagecraft: plan, apply and roll back Docker Compose applications on a handful of hosts.
+//!
+//! Each room's first line says what it is for; `docs/architecture.md` draws the house.
+
+pub mod config;
