@@ -3,3 +3,6 @@
 //! Each room's first line says what it is for; `docs/architecture.md` draws the house.
 
 pub mod config;
+pub mod model;
+pub mod state;
+pub mod world;

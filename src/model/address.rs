@@ -1,0 +1,174 @@
+//! Addresses: the stable, sortable, printable names of resources.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// What sort of thing an address names. The order is the order of plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// A host made ready for us: its directory under `/var/lib/stagecraft`.
+    Host,
+    /// A Docker network on a host.
+    Network,
+    /// A Docker volume on a host.
+    Volume,
+    /// The environment's env file on a host.
+    Env,
+    /// A file of ours on a host, by its path below the environment's directory.
+    File,
+    /// A Compose service on a host: all its containers there.
+    Service,
+    /// The environment's release record.
+    Release,
+}
+
+impl Kind {
+    const ALL: [Kind; 7] = [
+        Kind::Host,
+        Kind::Network,
+        Kind::Volume,
+        Kind::Env,
+        Kind::File,
+        Kind::Service,
+        Kind::Release,
+    ];
+
+    /// The word before the dot.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Host => "host",
+            Kind::Network => "network",
+            Kind::Volume => "volume",
+            Kind::Env => "env",
+            Kind::File => "file",
+            Kind::Service => "service",
+            Kind::Release => "release",
+        }
+    }
+}
+
+/// A resource's name: `service.app-1/api`, `file.app-1/compose.yml`, `host.app-1`,
+/// `release.staging`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Address {
+    kind: Kind,
+    scope: String,
+    name: Option<String>,
+}
+
+impl Address {
+    /// `host.HOST`.
+    pub fn host(host: &str) -> Self {
+        Self { kind: Kind::Host, scope: host.into(), name: None }
+    }
+    /// `network.HOST/NAME`, by the network's key in the Compose file.
+    pub fn network(host: &str, name: &str) -> Self {
+        Self { kind: Kind::Network, scope: host.into(), name: Some(name.into()) }
+    }
+    /// `volume.HOST/NAME`, by the volume's key in the Compose file.
+    pub fn volume(host: &str, name: &str) -> Self {
+        Self { kind: Kind::Volume, scope: host.into(), name: Some(name.into()) }
+    }
+    /// `env.HOST`.
+    pub fn env(host: &str) -> Self {
+        Self { kind: Kind::Env, scope: host.into(), name: None }
+    }
+    /// `file.HOST/PATH`, by the path below the environment's directory.
+    pub fn file(host: &str, path: &str) -> Self {
+        Self { kind: Kind::File, scope: host.into(), name: Some(path.into()) }
+    }
+    /// `service.HOST/SERVICE`.
+    pub fn service(host: &str, service: &str) -> Self {
+        Self { kind: Kind::Service, scope: host.into(), name: Some(service.into()) }
+    }
+    /// `release.ENVIRONMENT`.
+    pub fn release(environment: &str) -> Self {
+        Self { kind: Kind::Release, scope: environment.into(), name: None }
+    }
+
+    /// What sort of thing this names.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+    /// The host the resource is on; none for what is on no host.
+    pub fn on_host(&self) -> Option<&str> {
+        (self.kind != Kind::Release).then_some(self.scope.as_str())
+    }
+    /// What stands behind the slash, if anything.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.kind.name(), self.scope)?;
+        self.name.iter().try_for_each(|name| write!(f, "/{name}"))
+    }
+}
+
+/// What makes a text no address.
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` is not an address; addresses look like `service.app-1/api`")]
+pub struct ParseAddressError(String);
+
+impl FromStr for Address {
+    type Err = ParseAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let refuse = || ParseAddressError(text.to_owned());
+        let (kind, rest) = text.split_once('.').ok_or_else(refuse)?;
+        let kind = Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(refuse)?;
+        let (scope, name) = match rest.split_once('/') {
+            Some((scope, name)) => (scope, Some(name.to_owned())),
+            None => (rest, None),
+        };
+        let wants_name = matches!(kind, Kind::Network | Kind::Volume | Kind::File | Kind::Service);
+        if scope.is_empty() || wants_name != name.is_some() {
+            return Err(refuse());
+        }
+        Ok(Self { kind, scope: scope.to_owned(), name })
+    }
+}
+
+impl Serialize for Address {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_reads_back_as_it_prints() {
+        for address in [
+            Address::host("app-1"),
+            Address::network("app-1", "back"),
+            Address::volume("db-1", "postgres_data"),
+            Address::env("app-1"),
+            Address::file("app-1", "routes/api.yml"),
+            Address::service("app-1.example.net", "api"),
+            Address::release("staging"),
+        ] {
+            assert_eq!(address.to_string().parse::<Address>().unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn half_an_address_is_refused() {
+        for text in ["", "service", "service.app-1", "host.", "host.a/b", "ghost.app-1"] {
+            assert!(text.parse::<Address>().is_err(), "{text}");
+        }
+    }
+}

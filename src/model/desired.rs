@@ -1,0 +1,211 @@
+//! Desired state: what should exist, as a graph of resources. This is what a release stores.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Host, Object, Site};
+
+/// What should exist in one environment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Desired {
+    /// Names and paths.
+    pub site: Site,
+    /// The version deployed (`IMAGE_TAG`), if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The hosts, by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// The resources and their edges.
+    pub resources: BTreeMap<Address, Resource>,
+    /// How many hosts of one service may roll at once.
+    pub max_parallel: usize,
+}
+
+/// One thing that should exist.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resource {
+    /// What it should be.
+    pub spec: Spec,
+    /// What must be there before it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub after: BTreeSet<Address>,
+}
+
+/// What a resource should be, by kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Spec {
+    /// The environment's directory on a host.
+    Host(HostSpec),
+    /// A Docker network.
+    Network(NetworkSpec),
+    /// A Docker volume.
+    Volume(VolumeSpec),
+    /// The env file.
+    Env(EnvSpec),
+    /// A file of ours.
+    File(FileSpec),
+    /// A Compose service.
+    Service(Box<ServiceSpec>),
+}
+
+/// The environment's directory on a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostSpec {
+    /// Its absolute path.
+    pub directory: String,
+}
+
+/// A Docker network that Compose will find and use as its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkSpec {
+    /// Docker's name for it.
+    pub name: String,
+    /// The canonical Compose definition (driver, internal, ipam, labels, …).
+    pub definition: Object,
+}
+
+/// A Docker volume that Compose will find and use as its own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeSpec {
+    /// Docker's name for it.
+    pub name: String,
+    /// The canonical Compose definition (driver, driver_opts, labels).
+    pub definition: Object,
+}
+
+/// The env file on a host: names only, never values.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvSpec {
+    /// Its path on the host.
+    pub path: String,
+    /// Where its content comes from.
+    pub source: EnvSource,
+}
+
+/// Where an env file's content comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum EnvSource {
+    /// The operator's secrets file, read when the file is written.
+    Secrets {
+        /// The keys it holds.
+        keys: BTreeSet<String>,
+    },
+    /// A version that the host has kept; how a rollback restores values that nobody sees.
+    Version {
+        /// The version's id, as the host computed it.
+        id: String,
+    },
+    /// Somebody else writes it on the host; Stagecraft only reads it.
+    Host,
+}
+
+/// A file of ours on a host. It holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileSpec {
+    /// The absolute path.
+    pub path: String,
+    /// The permission bits, e.g. `0o640`.
+    pub mode: u32,
+    /// The whole content.
+    pub content: String,
+}
+
+/// A Compose service on one host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ServiceSpec {
+    /// The service's name in the Compose file.
+    pub service: String,
+    /// Its definition in the rendered Compose file, from which containers are made.
+    pub definition: Object,
+    /// The image reference to run.
+    pub image: String,
+    /// The exact image, where it is known: a rollback pins what a release ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<ImagePin>,
+    /// How many containers.
+    pub replicas: u32,
+    /// The restart policy that its containers have (`no`, `always`, `on-failure:3`, …).
+    pub restart: String,
+    /// The memory limit in bytes; 0 is none.
+    pub memory: u64,
+    /// The CPU limit in billionths of a CPU; 0 is none.
+    pub nano_cpus: u64,
+    /// Docker's names of the networks its containers are on.
+    pub networks: BTreeSet<String>,
+    /// The fixed name of its container, where the file gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container_name: Option<String>,
+    /// Which env keys it uses.
+    pub env: EnvUse,
+    /// How it is rolled out.
+    pub rollout: RolloutSpec,
+    /// Whether its containers end by themselves (`restart: no` one-off jobs that others wait on
+    /// with `service_completed_successfully`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub completes: bool,
+}
+
+/// An image held fast.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePin {
+    /// Docker's image id on the host that ran it.
+    pub id: String,
+    /// The registry digest (`sha256:…`), where the image came from a registry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<String>,
+}
+
+/// Which keys of the env file a service uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EnvUse {
+    /// The whole file (`env_file:`).
+    All,
+    /// These keys, by interpolation; possibly none.
+    Keys(BTreeSet<String>),
+}
+
+impl EnvUse {
+    /// Which of some changed keys the service uses.
+    pub fn affected<'a>(&self, changed: &'a BTreeSet<String>) -> Vec<&'a str> {
+        changed
+            .iter()
+            .map(String::as_str)
+            .filter(|key| match self {
+                EnvUse::All => true,
+                EnvUse::Keys(keys) => keys.contains(*key),
+            })
+            .collect()
+    }
+}
+
+/// How a service's containers are replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutSpec {
+    /// New beside old, or old before new.
+    pub order: RolloutOrder,
+    /// Why it is replaced in place although start-first is the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// How long a new container may take to become healthy, in milliseconds.
+    pub health_timeout_ms: u64,
+    /// Whether there is a healthcheck; without one, running is healthy.
+    pub has_healthcheck: bool,
+    /// How long a stopping container may take, in seconds.
+    pub stop_grace_s: u64,
+    /// How long a new container is watched after it became healthy, in milliseconds.
+    pub monitor_ms: u64,
+}
+
+/// Which goes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum RolloutOrder {
+    /// Start the new, wait for health, then stop the old.
+    StartFirst,
+    /// Stop the old, then start the new in its place.
+    StopFirst,
+}

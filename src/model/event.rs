@@ -1,0 +1,82 @@
+//! Events: what the executor tells of an apply while it runs. The journal is these, one a line.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Address, Failure, Outcome, Summary};
+
+/// Something that happened during an apply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The apply begins.
+    Started {
+        /// The release's number.
+        release: u64,
+        /// What is planned.
+        summary: Summary,
+        /// How many steps there are.
+        steps: usize,
+    },
+    /// A step begins.
+    StepStarted {
+        /// Its number in the plan.
+        step: usize,
+        /// The resource.
+        address: Address,
+        /// The act's name.
+        act: String,
+    },
+    /// A step is done.
+    StepDone {
+        /// Its number in the plan.
+        step: usize,
+        /// The resource.
+        address: Address,
+        /// The act's name.
+        act: String,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+    },
+    /// A step failed.
+    StepFailed {
+        /// Its number in the plan.
+        step: usize,
+        /// The resource.
+        address: Address,
+        /// The act's name.
+        act: String,
+        /// What happened.
+        failure: Failure,
+    },
+    /// What undoes a failed resource's steps begins.
+    Undoing {
+        /// The resource.
+        address: Address,
+    },
+    /// The undoing is over.
+    Undone {
+        /// The resource.
+        address: Address,
+        /// What went wrong in it, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
+    },
+    /// A step is not begun, because one that it waits for was not done.
+    StepSkipped {
+        /// Its number in the plan.
+        step: usize,
+        /// The resource.
+        address: Address,
+    },
+    /// The operator asked to stop: what runs is finished, nothing else is begun.
+    Stopping,
+    /// The apply is over.
+    Finished {
+        /// The release's number.
+        release: u64,
+        /// What came of it.
+        outcome: Outcome,
+        /// How long it took, in milliseconds.
+        took_ms: u64,
+    },
+}

@@ -1,0 +1,74 @@
+//! Hosts: how each is named and reached.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+/// A machine that runs a part of the application.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Host {
+    /// The name in `stagecraft.yml`, and in addresses.
+    pub name: String,
+    /// Where `ssh` connects: a name that `~/.ssh/config` or DNS knows, or an IP address.
+    pub address: String,
+    /// The log-in user; `ssh` decides when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The SSH port; `ssh` decides when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// A private key's path for `ssh -i`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity_file: Option<String>,
+    /// How commands reach it.
+    pub transport: Transport,
+    /// The roles it has.
+    pub roles: BTreeSet<String>,
+}
+
+/// How commands reach a host.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Transport {
+    /// The system's `ssh`.
+    #[default]
+    Ssh,
+    /// A shell on this machine.
+    Local,
+}
+
+/// Where an environment lives on each of its hosts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// The project's name.
+    pub project: String,
+    /// The environment's name.
+    pub environment: String,
+    /// The path of the env file that Compose reads on the hosts, if the environment has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub env_path: Option<String>,
+}
+
+impl Site {
+    /// The name under which Compose knows the environment (its project name, in Compose's words).
+    pub fn compose_project(&self) -> String {
+        format!("{}-{}", self.project, self.environment)
+    }
+    /// The directory on a host that holds everything of ours.
+    pub fn directory(&self) -> String {
+        format!("/var/lib/stagecraft/{}/{}", self.project, self.environment)
+    }
+    /// The absolute path of one of our files, from its path below the directory.
+    pub fn path(&self, relative: &str) -> String {
+        format!("{}/{relative}", self.directory())
+    }
+    /// The Compose file in force.
+    pub fn compose_file(&self) -> String {
+        self.path(COMPOSE_FILE)
+    }
+}
+
+/// The Compose file's path below the environment's directory on a host.
+pub const COMPOSE_FILE: &str = "compose.yml";

@@ -1,0 +1,102 @@
+//! Releases: what was applied, when, by whom, and what came of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{ImagePin, Summary};
+
+/// The version of the record's format. Readers refuse a later one.
+pub const RELEASE_FORMAT: u32 = 1;
+
+/// One apply that changed something.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Release {
+    /// The format's version.
+    pub format: u32,
+    /// The number, counting from 1 in each environment.
+    pub number: u64,
+    /// The environment.
+    pub environment: String,
+    /// The version deployed, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// When it began: RFC 3339, UTC.
+    pub started: String,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<String>,
+    /// Who: `user@machine`.
+    pub by: String,
+    /// The git commit of the project's folder, with `-dirty` where it had changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
+    /// The digest of the configuration.
+    pub config_digest: String,
+    /// The digest of the plan.
+    pub plan_digest: String,
+    /// The content address of the stored desired state.
+    pub desired: String,
+    /// The hosts that it concerned.
+    pub hosts: Vec<String>,
+    /// The images that ran afterwards, by reference.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images: BTreeMap<String, ImagePin>,
+    /// The env version in force afterwards, by host.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env_versions: BTreeMap<String, String>,
+    /// What was planned.
+    pub summary: Summary,
+    /// What came of it.
+    pub outcome: Outcome,
+    /// The release that a rollback went back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reverts_to: Option<u64>,
+    /// What failed, in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
+}
+
+/// What came of an apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It has begun and not ended; with no lock held, it was killed.
+    Running,
+    /// Everything planned was done.
+    Succeeded,
+    /// A step failed.
+    Failed,
+    /// It was asked to stop, and did.
+    Interrupted,
+}
+
+impl Outcome {
+    /// The word that people read.
+    pub fn name(self) -> &'static str {
+        match self {
+            Outcome::Running => "running",
+            Outcome::Succeeded => "succeeded",
+            Outcome::Failed => "failed",
+            Outcome::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// As much of the newest release as a plan needs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReleaseHead {
+    /// Its number.
+    pub number: u64,
+    /// The version it deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+impl From<&Release> for ReleaseHead {
+    fn from(release: &Release) -> Self {
+        Self { number: release.number, version: release.version.clone(), outcome: release.outcome }
+    }
+}
