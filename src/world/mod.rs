@@ -2,3 +2,4 @@
 //! Performs and observes what it is told; decides nothing.
 
 pub mod secrets;
+pub mod simulated;
