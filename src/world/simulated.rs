@@ -287,9 +287,13 @@ impl Stage<'_> {
             }
             Act::RemoveNetwork { name } => {
                 state.networks.remove(name);
-                state.containers.values_mut().for_each(|c| drop(c.networks.remove(name)));
+                state.containers.values_mut().for_each(|c| {
+                    c.networks.remove(name);
+                });
             }
-            Act::RemoveVolume { name } => drop(state.volumes.remove(name)),
+            Act::RemoveVolume { name } => {
+                state.volumes.remove(name);
+            }
             Act::PullImage { image, pin } => self.pull(image, pin.as_ref())?,
             Act::Start { service, replicas, beside } => {
                 let compose = self.compose(None);
