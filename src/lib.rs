@@ -4,6 +4,7 @@
 
 pub mod apply;
 pub mod config;
+//pub mod desired;
 pub mod diff;
 pub mod model;
 pub mod state;
