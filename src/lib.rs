@@ -5,4 +5,5 @@
 pub mod config;
 pub mod model;
 pub mod state;
+pub mod view;
 pub mod world;
