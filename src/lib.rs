@@ -8,4 +8,5 @@ pub mod config;
 pub mod diff;
 pub mod model;
 pub mod state;
+pub mod view;
 pub mod world;

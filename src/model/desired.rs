@@ -164,7 +164,7 @@ pub struct Limits {
 }
 
 /// An image held fast.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImagePin {
     /// Docker's image id on the host that ran it.
     pub id: String,

@@ -1,0 +1,284 @@
+//! Status: what runs where, beside what should.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::model::{
+    Address, Blocked, BlockedEntry, Container, ContainerState, Desired, Health, HostState,
+    Observed, ReleaseHead, ServiceSpec, Sight, Spec,
+};
+
+use super::style::Role;
+use super::table::{Cell, Table};
+use super::{Options, error, text};
+
+/// What runs in an environment beside what should.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Status {
+    /// The project.
+    pub project: String,
+    /// The environment.
+    pub environment: String,
+    /// The newest release.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub release: Option<ReleaseHead>,
+    /// The hosts, by name.
+    pub hosts: Vec<HostStatus>,
+}
+
+/// A host and its services.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct HostStatus {
+    /// The host.
+    pub host: String,
+    /// Why nothing is known about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<Blocked>,
+    /// Its services, by name.
+    pub services: Vec<ServiceStatus>,
+}
+
+/// A service on a host.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ServiceStatus {
+    /// The service.
+    pub service: String,
+    /// How many containers there should be; none where the configuration has no such service here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wanted: Option<u32>,
+    /// How many run and are healthy, or have ended well where that is what they are for. Unknown
+    /// on a host that is blocked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub healthy: Option<u32>,
+    /// What it comes to, in a few words.
+    pub state: String,
+    /// The images that its containers were made with, or that they will be.
+    pub images: BTreeSet<String>,
+    /// Its containers, by name.
+    pub containers: Vec<ContainerStatus>,
+}
+
+/// A container.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ContainerStatus {
+    /// Its name.
+    pub name: String,
+    /// Its state, in a few words: `healthy`, `paused`, `exited (137)`.
+    pub state: String,
+    /// Docker's state.
+    pub docker_state: ContainerState,
+    /// Docker's health state.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<Health>,
+}
+
+impl Status {
+    /// Lays the desired state beside the observed one.
+    pub fn of(desired: &Desired, observed: &Observed) -> Self {
+        let mut wanted: BTreeMap<&str, BTreeMap<&str, &ServiceSpec>> = BTreeMap::new();
+        for (address, resource) in &desired.resources {
+            if let (Spec::Service(spec), Some(host)) = (&resource.spec, address.on_host()) {
+                wanted.entry(host).or_default().insert(&spec.service, spec);
+            }
+        }
+        let none = BTreeMap::new();
+        let hosts: BTreeSet<&String> = desired.hosts.keys().chain(observed.hosts.keys()).collect();
+        let hosts = hosts
+            .into_iter()
+            .map(|host| {
+                let wanted = wanted.get(host.as_str()).unwrap_or(&none);
+                let (blocked, state) = match observed.hosts.get(host) {
+                    Some(Sight::Seen(state)) => (None, Some(&**state)),
+                    Some(Sight::Blocked(blocked)) => (Some(blocked.clone()), None),
+                    None => (None, None),
+                };
+                HostStatus { host: host.clone(), blocked, services: services(wanted, state) }
+            })
+            .collect();
+        Self {
+            project: desired.site.project.clone(),
+            environment: desired.site.environment.clone(),
+            release: observed.head.clone(),
+            hosts,
+        }
+    }
+
+    /// Whether every host answered and runs exactly as many healthy containers as it should.
+    pub fn is_well(&self) -> bool {
+        self.hosts.iter().all(|host| {
+            host.blocked.is_none()
+                && host.services.iter().all(|service| {
+                    service.wanted == service.healthy
+                        && Some(service.containers.len()) == service.healthy.map(|n| n as usize)
+                })
+        })
+    }
+}
+
+fn services(
+    wanted: &BTreeMap<&str, &ServiceSpec>,
+    state: Option<&HostState>,
+) -> Vec<ServiceStatus> {
+    let mut found: BTreeMap<&str, Vec<&Container>> = BTreeMap::new();
+    for container in state.iter().flat_map(|state| state.containers.values()) {
+        found.entry(&container.service).or_default().push(container);
+    }
+    let names: BTreeSet<&str> = wanted.keys().chain(found.keys()).copied().collect();
+    names
+        .into_iter()
+        .map(|name| {
+            let spec = wanted.get(name).copied();
+            let mut containers = found.remove(name).unwrap_or_default();
+            containers.sort_by_key(|container| (container.number, container.name.as_str()));
+            service(name, spec, &containers, state.is_some())
+        })
+        .collect()
+}
+
+fn service(
+    name: &str,
+    spec: Option<&ServiceSpec>,
+    found: &[&Container],
+    seen: bool,
+) -> ServiceStatus {
+    let completes = spec.is_some_and(|spec| spec.completes);
+    let well = found.iter().filter(|container| is_well(container, completes)).count();
+    let mut images: BTreeSet<String> = found.iter().map(|one| one.image.clone()).collect();
+    if images.is_empty() {
+        images.extend(spec.map(|spec| spec.image.clone()));
+    }
+    let containers: Vec<ContainerStatus> = found
+        .iter()
+        .map(|container| ContainerStatus {
+            name: container.name.clone(),
+            state: condition(container, completes),
+            docker_state: container.state,
+            health: container.health,
+        })
+        .collect();
+    let mut state = match (seen, containers.is_empty()) {
+        (false, _) => "unknown".to_owned(),
+        (true, true) => "missing".to_owned(),
+        (true, false) => tally(&containers),
+    };
+    if spec.is_none() {
+        state.push_str("; not in the configuration");
+    }
+    ServiceStatus {
+        service: name.to_owned(),
+        wanted: spec.map(|spec| spec.replicas),
+        healthy: seen.then(|| u32::try_from(well).unwrap_or(u32::MAX)),
+        state,
+        images,
+        containers,
+    }
+}
+
+/// The containers' states with how many have each, or the one that all share.
+fn tally(containers: &[ContainerStatus]) -> String {
+    let mut states: BTreeMap<&str, usize> = BTreeMap::new();
+    for container in containers {
+        *states.entry(&container.state).or_default() += 1;
+    }
+    if let (1, Some((state, _))) = (states.len(), states.first_key_value()) {
+        return (*state).to_owned();
+    }
+    let parts: Vec<String> =
+        states.iter().map(|(state, number)| format!("{number} {state}")).collect();
+    parts.join(", ")
+}
+
+fn is_well(container: &Container, completes: bool) -> bool {
+    match container.state {
+        ContainerState::Running => container.health.is_none_or(|health| health == Health::Healthy),
+        ContainerState::Exited => completes && container.exit_code == 0,
+        _ => false,
+    }
+}
+
+/// A container's state in a few words.
+fn condition(container: &Container, completes: bool) -> String {
+    match (container.state, container.health) {
+        (ContainerState::Running, None) => "running".to_owned(),
+        (ContainerState::Running, Some(Health::Starting)) => "starting".to_owned(),
+        (ContainerState::Running, Some(Health::Healthy)) => "healthy".to_owned(),
+        (ContainerState::Running, Some(Health::Unhealthy)) => "unhealthy".to_owned(),
+        (ContainerState::Exited, _) if completes && container.exit_code == 0 => {
+            "completed".to_owned()
+        }
+        (ContainerState::Exited, _) => format!("exited ({})", container.exit_code),
+        (ContainerState::Created, _) => "created, not started".to_owned(),
+        (ContainerState::Paused, _) => "paused".to_owned(),
+        (ContainerState::Restarting, _) => "restarting".to_owned(),
+        (ContainerState::Removing, _) => "being removed".to_owned(),
+        (ContainerState::Dead, _) => "dead".to_owned(),
+    }
+}
+
+/// The status as text: the release, a table of hosts and services, what is blocked. With
+/// `verbose`, each container too.
+pub fn text(status: &Status, options: &Options) -> String {
+    let paint = options.paint;
+    let environment = text::line(&status.environment);
+    let release = match &status.release {
+        None => "no release yet".to_owned(),
+        Some(head) => {
+            let version = head.version.iter().map(|version| format!(" ({})", text::line(version)));
+            let version: String = version.collect();
+            format!("release {}{version} {}", head.number, head.outcome.name())
+        }
+    };
+    let mut out = paint.paint(Role::Strong, format!("{environment}: {release}")) + "\n\n";
+    let mut table = Table::new(["HOST", "SERVICE", "REPLICAS", "STATE", "IMAGE"]);
+    let mut blocked = String::new();
+    for host in &status.hosts {
+        for (at, service) in host.services.iter().enumerate() {
+            table.row(row(if at == 0 { &host.host } else { "" }, service));
+            for container in service.containers.iter().filter(|_| options.verbose) {
+                let name = format!("  {}", container.name);
+                table.row(["".into(), name.into(), "".into(), container.state.clone().into()]);
+            }
+        }
+        if host.services.is_empty() {
+            let state = if host.blocked.is_some() { "blocked" } else { "no service" };
+            table.row([host.host.clone().into(), "-".into(), "".into(), state.into()]);
+        }
+        if let Some(reason) = &host.blocked {
+            let address = Address::host(&host.host);
+            let entry = BlockedEntry { address, blocked: reason.clone() };
+            blocked.push('\n');
+            blocked.push_str(&error::blocked_entry(&entry, paint));
+        }
+    }
+    out.push_str(&table.text(paint));
+    out.push_str(&blocked);
+    out
+}
+
+fn row(host: &str, service: &ServiceStatus) -> [Cell; 5] {
+    let number = |number: Option<u32>| number.map_or("?".to_owned(), |number| number.to_string());
+    let replicas = match service.wanted {
+        Some(wanted) => format!("{}/{wanted}", number(service.healthy)),
+        None => number(service.healthy),
+    };
+    let well = service.wanted.is_some() && service.wanted == service.healthy;
+    let role = match well {
+        true if service.containers.len() == service.healthy.unwrap_or(0) as usize => Role::Add,
+        _ if service.healthy.is_none_or(|number| number > 0) => Role::Change,
+        _ => Role::Destroy,
+    };
+    let images: Vec<&str> = service.images.iter().map(String::as_str).collect();
+    [
+        host.into(),
+        service.service.clone().into(),
+        replicas.into(),
+        Cell::new(service.state.clone(), Some(role)),
+        images.join(", ").into(),
+    ]
+}
+
+/// The status in JSON.
+pub fn json(status: &Status) -> String {
+    super::json::pretty(status)
+}
