@@ -34,8 +34,6 @@ pub struct Blueprint {
     pub placements: BTreeMap<String, Placement>,
     /// The registry and path of images that have no name of their own.
     pub registry: Option<String>,
-    /// How many hosts of one service may roll at once.
-    pub max_parallel: usize,
 }
 
 /// What the compiler is told about the world.
@@ -75,7 +73,6 @@ pub fn compile(
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
             resources: compiler.resources,
-            max_parallel: blueprint.max_parallel,
         });
     }
     Err(compiler.problems)

@@ -19,6 +19,8 @@ pub struct Placement {
     pub health_timeout: Option<Duration>,
     /// How long a new container is watched after it became healthy.
     pub monitor: Duration,
+    /// How many hosts roll at once.
+    pub max_parallel: u32,
 }
 
 /// The three tiers: each is in place before the next one begins.

@@ -56,6 +56,7 @@ pub fn spec(
         has_healthcheck,
         stop_grace_s: service.stop_grace_period.unwrap_or(Duration::from_secs(10)).as_secs(),
         monitor_ms: milliseconds(placement.monitor),
+        max_parallel: placement.max_parallel,
     })
 }
 
