@@ -1,6 +1,8 @@
 //! State: what cannot be probed — releases, the lock, the journal. `local` keeps it in a folder,
 //! `host` on the environment's own hosts.
 
+pub mod host;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
