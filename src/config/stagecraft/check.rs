@@ -157,7 +157,7 @@ fn placement(
     let mut found = Vec::new();
     for (service, of) in file.services.rows() {
         let special = row.value.rest.services.get(service);
-        if special.is_some_and(|special| special.mode == Mode::External) {
+        if special.is_some_and(|special| special.mode == Some(Mode::External)) {
             continue;
         }
         let Some(role) = role(of.value.role.as_ref(), special) else {
@@ -252,7 +252,7 @@ impl Config {
                 file.environments.iter().any(|(name, settings)| {
                     let special = settings.rest.services.get(service);
                     let placed =
-                        special.is_some_and(|of| of.mode == Mode::External || of.role.is_some());
+                        special.is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some());
                     !placed && hosts::machines(file, name, settings).len() > 1
                 })
             })

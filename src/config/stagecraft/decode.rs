@@ -57,7 +57,11 @@ impl Problems {
             true => "nothing".to_owned(),
             false => node.kind_name().to_owned(),
         };
-        let message = format!("`{}` must be {what}, not {found}", self.path());
+        let place = match self.path.is_empty() {
+            true => "the file".to_owned(),
+            false => format!("`{}`", self.path()),
+        };
+        let message = format!("{place} must be {what}, not {found}");
         let mut problem = Diagnostic::error("config::type", message).at(&node.span, found);
         if what.contains("a string") && node.scalar_text().is_some() {
             problem = problem.help("put the value in quotes");

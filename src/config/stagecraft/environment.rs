@@ -49,8 +49,9 @@ record! {
 record! {
     /// What is different for a service in an environment.
     pub struct ServiceOverride {
-        /// Where it runs.
-        mode: Mode = Mode::Container,
+        /// Where it runs. Missing: `container`. Said outright, `container` also deploys a service
+        /// whose Compose profile is not enabled.
+        mode: Option<Mode>,
         /// Where an `external` service is found.
         url: Option<Url>,
         /// How many containers run on each host, in place of the Compose file's number.

@@ -60,6 +60,9 @@ pub struct Service {
     pub hosts: Vec<String>,
     /// Where it runs.
     pub mode: Mode,
+    /// Whether the environment says `mode: container` outright, which deploys it even though its
+    /// Compose profile is not enabled.
+    pub requested: bool,
     /// Where it is found, if it is external.
     pub url: Option<String>,
     /// How many containers run on each host, in place of the Compose file's number.
@@ -178,6 +181,7 @@ impl Environment {
             role: None,
             hosts: self.only_host(),
             mode: Mode::Container,
+            requested: false,
             url: None,
             replicas: None,
             rollout: self.rollout.clone(),
@@ -340,7 +344,7 @@ fn service(
 ) -> Service {
     let role = role(usual.and_then(|usual| usual.role.as_ref()), special);
     let role = role.map(|role| role.to_string());
-    let mode = special.map_or(Mode::Container, |special| special.mode);
+    let mode = special.and_then(|special| special.mode).unwrap_or(Mode::Container);
     let hosts = match (&role, mode) {
         (_, Mode::External) => Vec::new(),
         (Some(role), Mode::Container) => environment.roles.get(role).cloned().unwrap_or_default(),
@@ -358,6 +362,7 @@ fn service(
         role,
         hosts,
         mode,
+        requested: special.is_some_and(|special| special.mode == Some(Mode::Container)),
         url: special.and_then(|special| special.url.as_ref()).map(|url| url.to_string()),
         replicas: special.and_then(|special| special.replicas).map(|replicas| replicas.0),
         rollout: merged(&rollouts.into_iter().flatten().collect::<Vec<_>>()),
