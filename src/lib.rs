@@ -2,7 +2,9 @@
 //!
 //! Each room's first line says what it is for; `docs/architecture.md` draws the house.
 
+pub mod apply;
 pub mod config;
+pub mod diff;
 pub mod model;
 pub mod state;
 pub mod world;
