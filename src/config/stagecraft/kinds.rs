@@ -298,8 +298,8 @@ text! {
         |text| shaped(text, |c| alphanumeric(c) || "*_".contains(*c), |c| alphanumeric(c) || "._-".contains(*c)),
         "write it like `shop.example`, without a scheme or a path";
     /// The place of a project's images: a registry, possibly with a path.
-    Registry: "a registry", "^[A-Za-z0-9][A-Za-z0-9.:/_-]*[A-Za-z0-9]$",
-        |text| text.len() > 1 && text.ends_with(|c: char| alphanumeric(&c)) && !text.contains("://")
+    Registry: "a registry", "^(?!.*//)[A-Za-z0-9][A-Za-z0-9.:/_-]*[A-Za-z0-9]$",
+        |text| text.len() > 1 && text.ends_with(|c: char| alphanumeric(&c)) && !text.contains("//")
             && shaped(text, alphanumeric, |c| alphanumeric(c) || ".:/_-".contains(*c)),
         "write it like `ghcr.io/acme/shop`: no scheme, no slash at the end";
     /// An address on the web.

@@ -1,3 +1,5 @@
+mod schema;
+
 use std::path::Path;
 
 use miette::{GraphicalReportHandler, GraphicalTheme};
