@@ -251,8 +251,8 @@ impl Config {
             .filter(|(service, _)| {
                 file.environments.iter().any(|(name, settings)| {
                     let special = settings.rest.services.get(service);
-                    let placed =
-                        special.is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some());
+                    let placed = special
+                        .is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some());
                     !placed && hosts::machines(file, name, settings).len() > 1
                 })
             })

@@ -533,7 +533,12 @@ macro_rules! words {
                     node, problems, &[$(($word, $name::$value)),+])
             }
             fn schema(_: &mut $crate::config::stagecraft::schema::Definitions) -> serde_json::Value {
-                serde_json::json!({ "enum": [$($word),+] })
+                serde_json::json!({ "oneOf": [$(
+                    $crate::config::stagecraft::schema::described(
+                        &[$($doc),+],
+                        serde_json::json!({ "const": $word }),
+                    )
+                ),+] })
             }
             fn to_json(&self) -> Option<serde_json::Value> {
                 match self { $($name::$value => Some($word.into()),)+ }
