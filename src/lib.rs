@@ -3,6 +3,7 @@
 //! Each room's first line says what it is for; `docs/architecture.md` draws the house.
 
 pub mod apply;
+pub mod cli;
 pub mod config;
 //pub mod desired;
 pub mod diff;

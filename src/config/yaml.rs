@@ -324,9 +324,18 @@ pub fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Diagnostic> {
 
 /// Parses the documents of a source, reporting as many problems as can be found.
 pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
+    match parse_all(source) {
+        (documents, problems) if problems.is_empty() => Ok(documents),
+        (_, problems) => Err(problems),
+    }
+}
+
+/// Parses as `parse` does, and returns what could be read in spite of problems, so that whoever
+/// reads the data can report theirs in the same run.
+pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
     if source.text.len() > MAX_BYTES {
         let message = format!("{} is larger than {} MiB", source.name, MAX_BYTES >> 20);
-        return Err(vec![Diagnostic::error("yaml::too-large", message)]);
+        return (Vec::new(), vec![Diagnostic::error("yaml::too-large", message)]);
     }
     let mut builder = Builder {
         parser: Parser::new_from_str(&source.text),
@@ -338,11 +347,10 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
         problems: Vec::new(),
     };
     match builder.stream() {
-        Ok(documents) if builder.problems.is_empty() => Ok(documents),
-        Ok(_) => Err(builder.problems),
+        Ok(documents) => (documents, builder.problems),
         Err(stop) => {
             builder.problems.push(*stop);
-            Err(builder.problems)
+            (Vec::new(), builder.problems)
         }
     }
 }

@@ -1,0 +1,22 @@
+//! `stagecraft.yml`: its keys as types, read with positions, checked, and resolved per environment.
+
+mod check;
+mod decode;
+mod environment;
+mod hosts;
+mod kinds;
+mod load;
+mod resolve;
+mod schema;
+mod types;
+
+pub use check::ComposeNames;
+pub use environment::{EnvironmentRest, EnvironmentSettings, Scalar, ServiceOverride};
+pub use kinds::*;
+pub use load::{Config, load};
+pub use resolve::{CloudHost, Environment, Rollout, SecretsFile, Service, State};
+pub use schema::schema;
+pub use types::*;
+
+#[cfg(test)]
+mod tests;
