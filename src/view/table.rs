@@ -78,8 +78,8 @@ impl Table {
 
     /// The table as Markdown.
     pub fn markdown(&self) -> String {
-        let mut out =
-            format!("| {} |\n|{}\n", self.head.join(" | "), "---|".repeat(self.head.len()));
+        let head: Vec<String> = self.head.iter().map(|head| head.to_lowercase()).collect();
+        let mut out = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
         for row in &self.rows {
             let cells: Vec<String> = (0..self.head.len())
                 .map(|column| row.get(column).map(|cell| cell.text.clone()).unwrap_or_default())

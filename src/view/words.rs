@@ -326,8 +326,8 @@ pub fn duration(milliseconds: u64) -> String {
     match milliseconds {
         0 => "0s".to_owned(),
         ms if ms < 9_900 && ms % 1000 != 0 => {
-            // Rounded up, so that something that took time never shows as none.
-            let tenths = ms.div_ceil(100);
+            // Something that took time never shows as none.
+            let tenths = ((ms + 50) / 100).max(1);
             format!("{}.{}s", tenths / 10, tenths % 10)
         }
         _ if seconds < 60 => format!("{seconds}s"),
@@ -357,12 +357,12 @@ mod tests {
     #[test]
     fn spans_of_time() {
         let spans: Vec<String> =
-            [0, 1, 400, 9_850, 9_999, 12_345, 60_000, 65_000, 3_600_000, 7_380_000]
+            [0, 1, 1_240, 9_850, 9_999, 12_345, 60_000, 65_000, 3_600_000, 7_380_000]
                 .map(duration)
                 .to_vec();
         assert_eq!(
             spans,
-            ["0s", "0.1s", "0.4s", "9.9s", "10s", "12s", "1m", "1m 5s", "1h 0m", "2h 3m"]
+            ["0s", "0.1s", "1.2s", "9.9s", "10s", "12s", "1m", "1m 5s", "1h 0m", "2h 3m"]
         );
     }
 }
