@@ -2,7 +2,10 @@
 //!
 //! Each room's first line says what it is for; `docs/architecture.md` draws the house.
 
+pub mod apply;
 pub mod config;
+//pub mod desired;
+pub mod diff;
 pub mod model;
 pub mod state;
 pub mod view;

@@ -18,8 +18,6 @@ pub struct Desired {
     pub hosts: BTreeMap<String, Host>,
     /// The resources and their edges.
     pub resources: BTreeMap<Address, Resource>,
-    /// How many hosts of one service may roll at once.
-    pub max_parallel: usize,
 }
 
 /// One thing that should exist.
@@ -120,6 +118,9 @@ pub struct ServiceSpec {
     pub service: String,
     /// Its definition in the rendered Compose file, from which containers are made.
     pub definition: Object,
+    /// What the label `stagecraft.definition` of its containers says: the digest of the parts of
+    /// the definition that a container is made from.
+    pub fingerprint: String,
     /// The image reference to run.
     pub image: String,
     /// The exact image, where it is known: a rollback pins what a release ran.
@@ -127,14 +128,11 @@ pub struct ServiceSpec {
     pub pin: Option<ImagePin>,
     /// How many containers.
     pub replicas: u32,
-    /// The restart policy that its containers have (`no`, `always`, `on-failure:3`, …).
-    pub restart: String,
-    /// The memory limit in bytes; 0 is none.
-    pub memory: u64,
-    /// The CPU limit in billionths of a CPU; 0 is none.
-    pub nano_cpus: u64,
-    /// Docker's names of the networks its containers are on.
-    pub networks: BTreeSet<String>,
+    /// What its containers' `HostConfig` must say.
+    pub limits: Limits,
+    /// Docker's names of the networks its containers are on; none where it shares another's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub networks: Option<BTreeSet<String>>,
     /// The fixed name of its container, where the file gives one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub container_name: Option<String>,
@@ -146,6 +144,21 @@ pub struct ServiceSpec {
     /// with `service_completed_successfully`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub completes: bool,
+}
+
+/// What `docker update` can change in a running container. A limit that only the host knows (it comes
+/// from the env file) is none, and is not compared.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The restart policy (`no`, `always`, `unless-stopped`, `on-failure:3`, …).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart: Option<String>,
+    /// Bytes of memory; 0 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<u64>,
+    /// Billionths of a CPU; 0 is no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nano_cpus: Option<u64>,
 }
 
 /// An image held fast.
@@ -198,6 +211,8 @@ pub struct RolloutSpec {
     pub stop_grace_s: u64,
     /// How long a new container is watched after it became healthy, in milliseconds.
     pub monitor_ms: u64,
+    /// How many hosts may roll at once.
+    pub max_parallel: u32,
 }
 
 /// Which goes first.

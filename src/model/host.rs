@@ -56,6 +56,10 @@ impl Site {
     pub fn compose_project(&self) -> String {
         format!("{}-{}", self.project, self.environment)
     }
+    /// The value of the label that marks what is ours.
+    pub fn mark(&self) -> String {
+        format!("{}/{}", self.project, self.environment)
+    }
     /// The directory on a host that holds everything of ours.
     pub fn directory(&self) -> String {
         format!("/var/lib/stagecraft/{}/{}", self.project, self.environment)

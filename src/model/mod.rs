@@ -1,6 +1,7 @@
 //! The nouns: addresses, desired and observed state, plans, effects, releases. Data only: no I/O.
 
 mod address;
+pub mod definition;
 mod desired;
 mod effect;
 mod event;
@@ -8,6 +9,7 @@ mod host;
 mod observed;
 mod plan;
 mod release;
+pub mod stamp;
 
 pub use address::{Address, Kind, ParseAddressError};
 pub use desired::*;

@@ -63,6 +63,12 @@ pub enum BlockedReason {
     PermissionDenied,
     /// The answer stopped in the middle or could not be read.
     HalfAnswer,
+    /// The env file that somebody else should have written is not there.
+    EnvMissing,
+    /// The secret values that a release ran with are no longer kept.
+    SecretsGone,
+    /// The change would destroy a volume's data.
+    WouldDestroyData,
 }
 
 /// Everything a probe reads from one host.
@@ -141,6 +147,8 @@ pub struct Container {
     pub number: u32,
     /// Whether it carries our mark (label `stagecraft.environment`).
     pub ours: bool,
+    /// The digest of the definition that it was made from (label `stagecraft.definition`).
+    pub fingerprint: String,
     /// Docker's state.
     pub state: ContainerState,
     /// The health, where there is a healthcheck.

@@ -1,9 +1,15 @@
 //! State: what cannot be probed — releases, the lock, the journal. `local` keeps it in a folder,
 //! `host` on the environment's own hosts.
 
+mod local;
+
+pub use local::{LocalLock, LocalStore};
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+
+use crate::model::{RELEASE_FORMAT, Release};
 
 /// Who holds, or wants, an environment's lock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,4 +52,25 @@ pub enum StateError {
         /// What happened.
         what: String,
     },
+}
+
+/// Reads a release's record; one of a later format is refused rather than half understood.
+fn parse_release(bytes: &[u8]) -> Result<Release, String> {
+    #[derive(Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
+    if format > RELEASE_FORMAT {
+        return Err(format!("format {format} is newer than this program (upgrade it)"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| error.to_string())
+}
+
+/// What a holder's note says, for the person who finds the lock taken.
+fn holder_text(note: &[u8]) -> String {
+    match serde_json::from_slice::<Holder>(note) {
+        Ok(holder) => holder.to_string(),
+        Err(_) => "somebody who left no name".to_owned(),
+    }
 }

@@ -292,6 +292,19 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} answered only in part"),
             "plan again; if it stays so, `--verbose` shows what came back".to_owned(),
         ),
+        BlockedReason::EnvMissing => (
+            format!("{host} has no env file"),
+            "write it on the host, or put the values into the environment's secrets file"
+                .to_owned(),
+        ),
+        BlockedReason::SecretsGone => (
+            format!("{host} no longer keeps the values that the release ran with"),
+            "go on with the values now in force: `--accept-current-secrets`".to_owned(),
+        ),
+        BlockedReason::WouldDestroyData => (
+            format!("{} can't change without losing its data", line(&address.to_string())),
+            "take the change back, or save the data and remove the volume by hand".to_owned(),
+        ),
     }
 }
 

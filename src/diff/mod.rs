@@ -1,0 +1,196 @@
+//! The differ: (desired, observed) to a plan. Pure: no clock, no randomness, no environment, no I/O;
+//! the same inputs give the same bytes.
+
+mod fields;
+mod order;
+mod resources;
+mod service;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::model::{
+    Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Note,
+    Observed, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+};
+
+pub use order::Cycle;
+
+/// What is proposed for one resource: the change as people see it, and the steps that make it.
+struct Proposal {
+    change: Change,
+    steps: Vec<Draft>,
+    /// Addresses that go first, besides those the desired graph names.
+    after: BTreeSet<Address>,
+}
+
+impl Proposal {
+    fn new(address: &Address, action: Action, causes: Vec<Cause>) -> Self {
+        let change = Change {
+            address: address.clone(),
+            action,
+            causes,
+            fields: Vec::new(),
+            diff: None,
+            rollout: None,
+        };
+        Self { change, steps: Vec::new(), after: BTreeSet::new() }
+    }
+
+    fn step(mut self, effect: Effect) -> Self {
+        self.steps.push(Draft { effect, undo: Vec::new(), early: false });
+        self
+    }
+}
+
+/// A step without its number.
+struct Draft {
+    effect: Effect,
+    undo: Vec<Effect>,
+    /// Waits for its host alone, not for what the resource waits for: pulls.
+    early: bool,
+}
+
+/// What the comparisons have found so far.
+#[derive(Default)]
+struct Findings {
+    proposals: BTreeMap<Address, Proposal>,
+    blocked: Vec<BlockedEntry>,
+    notes: BTreeSet<Note>,
+}
+
+impl Findings {
+    fn propose(&mut self, proposal: Proposal) {
+        self.proposals.insert(proposal.change.address.clone(), proposal);
+    }
+
+    fn block(&mut self, address: Address, blocked: Blocked) {
+        self.blocked.push(BlockedEntry { address, blocked });
+    }
+}
+
+/// The plan that turns what was observed into what is desired.
+///
+/// Hosts that could not be observed are blocked entries: nothing is planned for them.
+///
+/// # Errors
+/// A cycle among the desired resources, which a compiled configuration cannot have and a stored
+/// one should not.
+pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
+    let mut findings = Findings::default();
+    for (name, sight) in &observed.hosts {
+        match sight {
+            Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
+            Sight::Seen(state) => compare_host(desired, name, state, request, &mut findings),
+        }
+    }
+    let resources = order::resources(desired, &findings.proposals)?;
+    order::chain_rollouts(desired, &resources, &mut findings.proposals);
+    let steps = order::steps(desired, &resources, &findings.proposals)?;
+
+    let mut changes: Vec<Change> = Vec::new();
+    for address in &resources {
+        if let Some(proposal) = findings.proposals.get(address) {
+            changes.push(proposal.change.clone());
+        }
+    }
+    let summary = summarise(&changes);
+    if !changes.is_empty() {
+        let release = Address::release(&desired.site.environment);
+        changes.push(Proposal::new(&release, Action::Create, vec![Cause::Requested]).change);
+    }
+    Ok(Plan {
+        format_version: PLAN_FORMAT.to_owned(),
+        project: desired.site.project.clone(),
+        environment: desired.site.environment.clone(),
+        request: request.clone(),
+        version: desired.version.clone(),
+        base_release: observed.head.as_ref().map(|head| head.number),
+        desired_digest: digest_of(desired),
+        observed_digest: observed_digest(observed, &changes),
+        summary,
+        changes,
+        blocked: findings.blocked,
+        notes: findings.notes.into_iter().collect(),
+        steps,
+    })
+}
+
+/// Compares everything on one host that was seen.
+fn compare_host(
+    desired: &Desired,
+    host: &str,
+    state: &HostState,
+    request: &Request,
+    findings: &mut Findings,
+) {
+    let scope = resources::Scope { desired, host, state, request };
+    let wanted: Vec<_> = desired
+        .resources
+        .iter()
+        .filter(|(address, _)| address.on_host() == Some(host))
+        .map(|(address, resource)| (address, &resource.spec))
+        .collect();
+    let blocked_before = findings.blocked.len();
+    let env = resources::env(&scope, &wanted, findings);
+    if findings.blocked.len() > blocked_before {
+        return;
+    }
+    let mut replaced_networks = BTreeMap::new();
+    for (address, spec) in &wanted {
+        match spec {
+            Spec::Host(spec) => resources::host(&scope, address, spec, findings),
+            Spec::Network(spec) => {
+                if resources::network(&scope, address, spec, findings) {
+                    replaced_networks.insert(spec.name.clone(), (*address).clone());
+                }
+            }
+            Spec::Volume(spec) => resources::volume(&scope, address, spec, findings),
+            Spec::File(spec) => resources::file(&scope, address, spec, findings),
+            Spec::Env(_) | Spec::Service(_) => {}
+        }
+    }
+    for (address, spec) in &wanted {
+        if let Spec::Service(spec) = spec {
+            let upstream = service::Upstream { env: &env, networks: &replaced_networks };
+            if let Some(proposal) = service::compare(&scope, address, spec, &upstream) {
+                findings.propose(proposal);
+            }
+        }
+    }
+    resources::orphans(&scope, &wanted, findings);
+}
+
+fn summarise(changes: &[Change]) -> Summary {
+    let mut summary = Summary::default();
+    for change in changes {
+        match change.action {
+            Action::Create => summary.add += 1,
+            Action::Update => summary.change += 1,
+            Action::Delete => summary.destroy += 1,
+            Action::Replace => {
+                summary.add += 1;
+                summary.destroy += 1;
+            }
+        }
+    }
+    summary
+}
+
+/// The digest of what was seen on the hosts that the plan touches. Health comes and goes without
+/// anybody's doing and is left out.
+fn observed_digest(observed: &Observed, changes: &[Change]) -> String {
+    let touched: BTreeSet<&str> =
+        changes.iter().filter_map(|change| change.address.on_host()).collect();
+    let states: BTreeMap<&str, HostState> = touched
+        .into_iter()
+        .filter_map(|host| {
+            let mut state = observed.seen(host)?.clone();
+            state.containers.values_mut().for_each(|container| container.health = None);
+            Some((host, state))
+        })
+        .collect();
+    digest_of(&states)
+}
+
+#[cfg(test)]
+mod tests;

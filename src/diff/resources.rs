@@ -1,0 +1,439 @@
+//! Comparing hosts, networks, volumes, env files and files; finding what is no longer wanted.
+
+use std::collections::BTreeSet;
+
+use similar::TextDiff;
+
+use super::{Findings, Proposal, fields};
+use crate::model::{
+    Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
+    Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
+    NetworkSpec, Note, Object, Request, Spec, VolumeSpec, digest_of, stamp,
+};
+
+/// The mode of every env file: its owner alone may read it.
+const ENV_MODE: u32 = 0o600;
+
+/// One host under comparison.
+pub(super) struct Scope<'a> {
+    pub desired: &'a Desired,
+    pub host: &'a str,
+    pub state: &'a HostState,
+    pub request: &'a Request,
+}
+
+impl Scope<'_> {
+    pub fn effect(&self, act: Act) -> Effect {
+        Effect { host: self.host.to_owned(), act }
+    }
+
+    /// Why something that should be there is not: taken away behind our back, where an earlier
+    /// release has been here, or never made.
+    fn missing(&self, was_here: bool, what: &str) -> Vec<Cause> {
+        match was_here {
+            true => vec![Cause::Drifted { what: format!("{what} is gone") }],
+            false => vec![Cause::Missing],
+        }
+    }
+}
+
+/// Which keys of the env file change.
+pub(super) enum EnvDelta {
+    Keys(BTreeSet<String>),
+    /// Another version comes into force, and what differs is known to nobody.
+    Everything,
+}
+
+impl EnvDelta {
+    /// The changed keys that a service uses; none when it is not concerned.
+    pub fn concerns(&self, uses: &EnvUse) -> Option<Vec<String>> {
+        match (self, uses) {
+            (EnvDelta::Keys(keys), uses) => {
+                let affected = uses.affected(keys);
+                (!affected.is_empty()).then(|| affected.into_iter().map(str::to_owned).collect())
+            }
+            (EnvDelta::Everything, EnvUse::Keys(keys)) => (!keys.is_empty()).then(Vec::new),
+            (EnvDelta::Everything, EnvUse::All) => Some(Vec::new()),
+        }
+    }
+}
+
+/// Compares the env file; says which keys change.
+pub(super) fn env(
+    scope: &Scope,
+    wanted: &[(&Address, &Spec)],
+    findings: &mut Findings,
+) -> EnvDelta {
+    let unchanged = EnvDelta::Keys(BTreeSet::new());
+    let Some((address, spec)) = wanted.iter().find_map(|(address, spec)| match spec {
+        Spec::Env(spec) => Some((*address, spec)),
+        _ => None,
+    }) else {
+        return unchanged;
+    };
+    let found = scope.state.env.as_ref();
+    match (&spec.source, found) {
+        (EnvSource::Host, None) => {
+            let detail = format!(
+                "{} is not on the host, and no local secrets file says what is in it",
+                spec.path
+            );
+            findings.block(
+                Address::host(scope.host),
+                Blocked { reason: BlockedReason::EnvMissing, detail },
+            );
+            unchanged
+        }
+        (EnvSource::Host, Some(found)) => {
+            repair_mode(scope, address, &spec.path, found, findings);
+            unchanged
+        }
+        (EnvSource::Secrets { keys }, None) => {
+            let write = Act::WriteEnv { path: spec.path.clone(), keys: keys.clone() };
+            let causes = scope.missing(!scope.state.env_versions.is_empty(), &spec.path);
+            findings
+                .propose(Proposal::new(address, Action::Create, causes).step(scope.effect(write)));
+            EnvDelta::Keys(keys.clone())
+        }
+        (EnvSource::Secrets { .. }, Some(found)) if found.differing.is_empty() => {
+            repair_mode(scope, address, &spec.path, found, findings);
+            unchanged
+        }
+        (EnvSource::Secrets { keys }, Some(found)) => {
+            let cause = if scope.state.env_versions.contains(&found.version) {
+                Cause::Changed
+            } else {
+                Cause::Drifted { what: format!("{} was edited", spec.path) }
+            };
+            let write = Act::WriteEnv { path: spec.path.clone(), keys: keys.clone() };
+            let mut proposal =
+                Proposal::new(address, Action::Update, vec![cause]).step(scope.effect(write));
+            proposal.change.fields = found
+                .differing
+                .iter()
+                .map(|key| {
+                    let shown = |there: bool| there.then(|| "(sensitive)".into());
+                    FieldChange {
+                        path: key.clone(),
+                        before: shown(found.keys.contains(key)),
+                        after: shown(keys.contains(key)),
+                        sensitive: true,
+                    }
+                })
+                .collect();
+            findings.propose(proposal);
+            EnvDelta::Keys(found.differing.clone())
+        }
+        (EnvSource::Version { id }, Some(found)) if found.version == *id => {
+            repair_mode(scope, address, &spec.path, found, findings);
+            unchanged
+        }
+        (EnvSource::Version { id }, found) if scope.state.env_versions.contains(id) => {
+            let restore = Act::RestoreEnv { path: spec.path.clone(), version: id.clone() };
+            let action = if found.is_some() { Action::Update } else { Action::Create };
+            let mut proposal =
+                Proposal::new(address, action, vec![Cause::Changed]).step(scope.effect(restore));
+            let before = found.map(|found| found.version.clone().into());
+            proposal.change.fields =
+                vec![fields::field("version".into(), before, Some(id.clone().into()))];
+            findings.propose(proposal);
+            EnvDelta::Everything
+        }
+        (EnvSource::Version { id }, found) => {
+            if scope.request.accept_current_secrets && found.is_some() {
+                findings.notes.insert(Note::CurrentSecrets { host: scope.host.to_owned() });
+            } else {
+                let detail = format!("version {id} of {} is no longer kept", spec.path);
+                findings
+                    .block(address.clone(), Blocked { reason: BlockedReason::SecretsGone, detail });
+            }
+            unchanged
+        }
+    }
+}
+
+fn repair_mode(
+    scope: &Scope,
+    address: &Address,
+    path: &str,
+    found: &EnvState,
+    findings: &mut Findings,
+) {
+    if found.mode != ENV_MODE {
+        findings.propose(mode_repair(scope, address, path, found.mode, ENV_MODE));
+    }
+}
+
+fn mode_repair(scope: &Scope, address: &Address, path: &str, found: u32, mode: u32) -> Proposal {
+    let what = format!("its mode is {found:04o}");
+    let mut proposal = Proposal::new(address, Action::Update, vec![Cause::Drifted { what }])
+        .step(scope.effect(Act::SetMode { path: path.to_owned(), mode }));
+    let octal = |mode: u32| Some(format!("{mode:04o}").into());
+    proposal.change.fields = vec![fields::field("mode".into(), octal(found), octal(mode))];
+    proposal
+}
+
+/// Compares the environment's directory.
+pub(super) fn host(scope: &Scope, address: &Address, spec: &HostSpec, findings: &mut Findings) {
+    if !scope.state.directory {
+        let prepare = Act::PrepareHost { directory: spec.directory.clone() };
+        findings.propose(
+            Proposal::new(address, Action::Create, vec![Cause::Missing])
+                .step(scope.effect(prepare)),
+        );
+    }
+}
+
+/// Compares a network; says whether it is made anew, so that what is on it must be, too.
+pub(super) fn network(
+    scope: &Scope,
+    address: &Address,
+    spec: &NetworkSpec,
+    findings: &mut Findings,
+) -> bool {
+    let create = scope.effect(Act::CreateNetwork {
+        name: spec.name.clone(),
+        key: address.name().unwrap_or_default().to_owned(),
+        definition: spec.definition.clone(),
+    });
+    match scope.state.networks.get(&spec.name) {
+        None => {
+            let was_here = uses_network(scope.state, &spec.name);
+            let causes = scope.missing(was_here, &format!("network {}", spec.name));
+            findings.propose(Proposal::new(address, Action::Create, causes).step(create));
+            was_here
+        }
+        Some(found) if found.definition == digest_of(&spec.definition) => false,
+        Some(_) => {
+            let cause = Cause::Replaced { field: "definition".into() };
+            let remove = scope.effect(Act::RemoveNetwork { name: spec.name.clone() });
+            findings.propose(
+                Proposal::new(address, Action::Replace, vec![cause]).step(remove).step(create),
+            );
+            true
+        }
+    }
+}
+
+fn uses_network(state: &HostState, network: &str) -> bool {
+    state.containers.values().any(|container| container.networks.contains(network))
+}
+
+/// Compares a volume. A definition that differs is never applied: it would cost the data.
+pub(super) fn volume(scope: &Scope, address: &Address, spec: &VolumeSpec, findings: &mut Findings) {
+    match scope.state.volumes.get(&spec.name) {
+        None => {
+            let create = Act::CreateVolume {
+                name: spec.name.clone(),
+                key: address.name().unwrap_or_default().to_owned(),
+                definition: spec.definition.clone(),
+            };
+            findings.propose(
+                Proposal::new(address, Action::Create, vec![Cause::Missing])
+                    .step(scope.effect(create)),
+            );
+        }
+        Some(found) if found.definition == digest_of(&spec.definition) => {}
+        // Made by Compose or by hand before we came: its data is what counts.
+        Some(found) if !found.ours => {}
+        Some(_) => {
+            let detail = format!(
+                "volume {} was made from another definition, and can only be changed by \
+                 destroying it",
+                spec.name
+            );
+            findings.block(
+                address.clone(),
+                Blocked { reason: BlockedReason::WouldDestroyData, detail },
+            );
+        }
+    }
+}
+
+/// Compares a file of ours: content, then mode.
+pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: &mut Findings) {
+    let write = scope.effect(Act::WriteFile {
+        path: spec.path.clone(),
+        mode: spec.mode,
+        content: spec.content.clone(),
+    });
+    let name = address.name().unwrap_or_default();
+    match scope.state.files.get(name) {
+        None => {
+            let was_here = scope.state.containers.values().any(|container| container.ours);
+            let causes = scope.missing(was_here && name == COMPOSE_FILE, name);
+            findings.propose(Proposal::new(address, Action::Create, causes).step(write));
+        }
+        Some(found) if found.content != spec.content => {
+            let cause = match stamp::is_intact(&found.content) {
+                true => Cause::Changed,
+                false => Cause::Drifted { what: format!("{name} was edited") },
+            };
+            let mut proposal = Proposal::new(address, Action::Update, vec![cause]).step(write);
+            proposal.change.diff = Some(unified(&found.content, &spec.content));
+            findings.propose(proposal);
+        }
+        Some(found) if found.mode != spec.mode => {
+            findings.propose(mode_repair(scope, address, &spec.path, found.mode, spec.mode));
+        }
+        Some(_) => {}
+    }
+}
+
+/// A unified diff of two texts, without the stamp that differs in any case.
+fn unified(before: &str, after: &str) -> String {
+    let (before, after) = (stamp::body(before), stamp::body(after));
+    TextDiff::from_lines(before, after).unified_diff().context_radius(3).to_string()
+}
+
+/// Proposes to take away what is ours on the host and not wanted.
+pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mut Findings) {
+    let specs = || wanted.iter().map(|(_, spec)| *spec);
+    let services: BTreeSet<&str> = specs()
+        .filter_map(|spec| match spec {
+            Spec::Service(spec) => Some(spec.service.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut removals = BTreeSet::new();
+    for container in scope.state.containers.values() {
+        let address = Address::service(scope.host, &container.service);
+        if !container.ours {
+            let note = Note::Stranger { host: scope.host.into(), name: container.name.clone() };
+            findings.notes.insert(note);
+        } else if !services.contains(container.service.as_str()) {
+            removals.insert(address);
+        }
+    }
+    for address in &removals {
+        let service = address.name().unwrap_or_default();
+        let containers = refs(
+            scope
+                .state
+                .containers
+                .iter()
+                .filter(|(_, container)| container.ours && container.service == service),
+        );
+        let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned])
+            .step(scope.effect(Act::Stop { containers: containers.clone(), grace_s: 10 }))
+            .step(scope.effect(Act::Remove { containers }));
+        if frees_something_wanted(scope, service, wanted) {
+            // Its place is taken by another: it must go first.
+            for (other, spec) in wanted {
+                if let (Spec::Service(_), Some(other)) = (spec, findings.proposals.get_mut(other)) {
+                    other.after.insert(address.clone());
+                }
+            }
+        } else {
+            // Elsewhere it may just have moved: start there, then stop here.
+            proposal.after = findings
+                .proposals
+                .keys()
+                .chain(scope.desired.resources.keys())
+                .filter(|other| matches!(other.kind(), Kind::Service))
+                .filter(|other| !removals.contains(other))
+                .cloned()
+                .collect();
+        }
+        findings.propose(proposal);
+    }
+    let remove = |address: Address, act: Act, after: BTreeSet<Address>, findings: &mut Findings| {
+        let mut proposal =
+            Proposal::new(&address, Action::Delete, vec![Cause::Orphaned]).step(scope.effect(act));
+        proposal.after = after;
+        findings.propose(proposal);
+    };
+    let on_host: BTreeSet<Address> = findings
+        .proposals
+        .keys()
+        .filter(|address| address.kind() == Kind::Service && address.on_host() == Some(scope.host))
+        .cloned()
+        .collect();
+
+    let networks: BTreeSet<&str> = specs()
+        .filter_map(|spec| match spec {
+            Spec::Network(spec) => Some(spec.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    for (name, found) in &scope.state.networks {
+        if found.ours && !networks.contains(name.as_str()) {
+            let address = Address::network(scope.host, &found.key);
+            remove(address, Act::RemoveNetwork { name: name.clone() }, on_host.clone(), findings);
+        }
+    }
+    let volumes: BTreeSet<&str> = specs()
+        .filter_map(|spec| match spec {
+            Spec::Volume(spec) => Some(spec.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    for (name, found) in &scope.state.volumes {
+        if !found.ours || volumes.contains(name.as_str()) {
+            continue;
+        }
+        let address = Address::volume(scope.host, &found.key);
+        if scope.request.prune_volumes {
+            remove(address, Act::RemoveVolume { name: name.clone() }, on_host.clone(), findings);
+        } else {
+            findings.notes.insert(Note::VolumeKept { address });
+        }
+    }
+    let files: BTreeSet<&str> = wanted
+        .iter()
+        .filter(|(_, spec)| matches!(spec, Spec::File(_)))
+        .filter_map(|(address, _)| address.name())
+        .collect();
+    for path in scope.state.files.keys().filter(|path| !files.contains(path.as_str())) {
+        let address = Address::file(scope.host, path);
+        let act = Act::RemoveFile { path: scope.desired.site.path(path) };
+        remove(address, act, on_host.clone(), findings);
+    }
+    let wants_env = specs().any(|spec| matches!(spec, Spec::Env(_)));
+    if let (false, Some(env), Some(path)) =
+        (wants_env, &scope.state.env, &scope.desired.site.env_path)
+    {
+        // Only what we wrote is ours to remove.
+        if scope.state.env_versions.contains(&env.version) {
+            let act = Act::RemoveFile { path: path.clone() };
+            remove(Address::env(scope.host), act, on_host, findings);
+        }
+    }
+}
+
+/// Whether a service that goes holds a host port or a name that one that comes needs.
+fn frees_something_wanted(scope: &Scope, going: &str, wanted: &[(&Address, &Spec)]) -> bool {
+    let Some(definition) =
+        scope.state.deployed.as_ref().and_then(|deployed| deployed.services.get(going))
+    else {
+        return false;
+    };
+    let holds = exclusive(definition);
+    wanted.iter().any(|(_, spec)| match spec {
+        Spec::Service(spec) => !exclusive(&spec.definition).is_disjoint(&holds),
+        _ => false,
+    })
+}
+
+/// What only one container on a host can have: published host ports and a fixed name.
+fn exclusive(definition: &Object) -> BTreeSet<String> {
+    let ports = definition.get("ports").and_then(|ports| ports.as_array()).into_iter().flatten();
+    let published = ports.filter_map(|port| {
+        let text = |key: &str| port.get(key).map(|value| value.to_string());
+        Some(format!("{}/{}", text("published")?, text("protocol").unwrap_or_default()))
+    });
+    let name = definition.get("container_name").map(|name| format!("name {name}"));
+    published.chain(name).collect()
+}
+
+/// Containers as a plan names them, in the order of their numbers.
+pub(super) fn refs<'a>(
+    containers: impl Iterator<Item = (&'a String, &'a Container)>,
+) -> Vec<ContainerRef> {
+    let mut containers: Vec<_> = containers.collect();
+    containers.sort_by_key(|(id, container)| (container.number, id.as_str()));
+    containers
+        .into_iter()
+        .map(|(id, container)| ContainerRef { id: id.clone(), name: container.name.clone() })
+        .collect()
+}

@@ -1,0 +1,147 @@
+//! Reading a canonical Compose service definition: what it says of the containers made from it.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Limits, Object, digest_of};
+
+/// The label that marks what is ours: `PROJECT/ENVIRONMENT`.
+pub const LABEL_ENVIRONMENT: &str = "stagecraft.environment";
+/// The label that says what a container, network or volume was made from.
+pub const LABEL_DEFINITION: &str = "stagecraft.definition";
+
+/// The parts of a definition that a container is made from: what Compose's own hash covers.
+pub fn comparable(definition: &Object) -> Object {
+    let mut kept = definition.clone();
+    for key in ["build", "depends_on", "profiles", "pull_policy", "scale"] {
+        kept.remove(key);
+    }
+    if let Some(Value::Object(deploy)) = kept.get_mut("deploy") {
+        deploy.remove("replicas");
+    }
+    if kept.get("deploy").and_then(Value::as_object).is_some_and(Object::is_empty) {
+        kept.remove("deploy");
+    }
+    if let Some(Value::Object(labels)) = kept.get_mut("labels") {
+        labels.remove(LABEL_DEFINITION);
+    }
+    kept
+}
+
+/// The digest of the parts that a container is made from.
+pub fn fingerprint(definition: &Object) -> String {
+    digest_of(&comparable(definition))[..16].to_owned()
+}
+
+/// A label's value.
+pub fn label<'a>(definition: &'a Object, name: &str) -> Option<&'a str> {
+    definition.get("labels")?.get(name)?.as_str()
+}
+
+/// How many containers the definition asks for.
+pub fn replicas(definition: &Object) -> u32 {
+    let number = |value: Option<&Value>| {
+        value.and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok())
+    };
+    number(definition.get("deploy").and_then(|deploy| deploy.get("replicas")))
+        .or_else(|| number(definition.get("scale")))
+        .unwrap_or(1)
+}
+
+/// The keys of the networks that its containers are on; none where `network_mode` decides.
+pub fn networks(definition: &Object) -> Option<BTreeSet<String>> {
+    if definition.contains_key("network_mode") {
+        return None;
+    }
+    match definition.get("networks") {
+        Some(Value::Object(networks)) if !networks.is_empty() => {
+            Some(networks.keys().cloned().collect())
+        }
+        _ => Some(["default".to_owned()].into()),
+    }
+}
+
+/// What `docker inspect` will show of its restart policy and limits, as Compose hands them over:
+/// `deploy` goes before the service's own keys.
+pub fn limits(definition: &Object) -> Limits {
+    let resources = definition.get("deploy").and_then(|deploy| deploy.get("resources"));
+    let limits = resources.and_then(|resources| resources.get("limits"));
+    let memory = limits.and_then(|l| l.get("memory")).or_else(|| definition.get("mem_limit"));
+    let cpus = limits.and_then(|l| l.get("cpus")).or_else(|| definition.get("cpus"));
+    Limits { restart: restart(definition), memory: bytes(memory), nano_cpus: nano(cpus) }
+}
+
+fn restart(definition: &Object) -> Option<String> {
+    let policy = definition.get("deploy").and_then(|deploy| deploy.get("restart_policy"));
+    let Some(policy) = policy else {
+        let restart = definition.get("restart").and_then(Value::as_str).unwrap_or("no");
+        return (!restart.contains('$')).then(|| restart.to_owned());
+    };
+    let condition = policy.get("condition").and_then(Value::as_str).unwrap_or("any");
+    let attempts = policy.get("max_attempts").and_then(Value::as_u64).unwrap_or(0);
+    Some(match (condition, attempts) {
+        ("none", _) => "no".to_owned(),
+        ("on-failure", 0) => "on-failure".to_owned(),
+        ("on-failure", attempts) => format!("on-failure:{attempts}"),
+        ("any", _) => "always".to_owned(),
+        (other, _) => other.to_owned(),
+    })
+}
+
+/// Canonical byte sizes are whole numbers, mostly as text. A reference is not known here.
+fn bytes(value: Option<&Value>) -> Option<u64> {
+    match value {
+        None => Some(0),
+        Some(Value::String(text)) => text.parse().ok(),
+        Some(value) => value.as_u64(),
+    }
+}
+
+fn nano(value: Option<&Value>) -> Option<u64> {
+    let cpus: f64 = match value {
+        None => 0.0,
+        Some(Value::String(text)) => text.parse().ok()?,
+        Some(value) => value.as_f64()?,
+    };
+    // Docker keeps billionths; a CPU count is far below what a float holds exactly.
+    Some((cpus * 1e9).round() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn object(value: Value) -> Object {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn replicas_and_dependencies_make_no_other_container() {
+        let one = object(json!({"image": "a", "deploy": {"replicas": 1}, "depends_on": {"b": {}}}));
+        let two = object(json!({"image": "a", "scale": 2}));
+        assert_eq!(fingerprint(&one), fingerprint(&two));
+        let other = object(json!({"image": "b"}));
+        assert_ne!(fingerprint(&one), fingerprint(&other));
+        assert_eq!((replicas(&one), replicas(&two)), (1, 2));
+    }
+
+    #[test]
+    fn deploy_goes_before_the_services_own_limits() {
+        let definition = object(json!({
+            "restart": "always", "mem_limit": "1024", "cpus": 0.5,
+            "deploy": {"resources": {"limits": {"memory": "2048"}},
+                       "restart_policy": {"condition": "on-failure", "max_attempts": 3}},
+        }));
+        let found = limits(&definition);
+        assert_eq!(found.restart.as_deref(), Some("on-failure:3"));
+        assert_eq!((found.memory, found.nano_cpus), (Some(2048), Some(500_000_000)));
+    }
+
+    #[test]
+    fn a_limit_that_only_the_host_knows_is_not_compared() {
+        let definition = object(json!({"mem_limit": "${LIMIT}", "restart": "${RESTART:-no}"}));
+        assert_eq!(limits(&definition), Limits { nano_cpus: Some(0), ..Limits::default() });
+    }
+}
