@@ -182,9 +182,13 @@ impl<'a> View<'a> {
             }
             Action::Delete => {
                 let mut parts: Vec<String> = self.causes(change).collect();
-                if let Some(rollout) = change.rollout.as_ref().filter(|one| !one.stops.is_empty()) {
-                    parts.push(words::rollout(rollout, self.steps(change)));
-                }
+                parts.extend(self.steps(change).iter().find_map(|step| match &step.effect.act {
+                    Act::Stop { containers, .. } => {
+                        let names = containers.iter().map(|container| &container.name);
+                        Some(format!("stop {}", text::some(names)))
+                    }
+                    _ => None,
+                }));
                 if change.address.kind() == Kind::Volume {
                     parts.push(self.paint(Role::Destroy, "the data in it is lost"));
                 }

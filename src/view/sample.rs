@@ -30,8 +30,12 @@ pub fn plan_of(changes: Vec<Change>, acts: Vec<(Address, Act)>) -> Plan {
     for change in changes.iter().filter(|change| change.address.kind() != Kind::Release) {
         match change.action {
             Action::Create => plan.summary.add += 1,
-            Action::Update | Action::Replace => plan.summary.change += 1,
+            Action::Update => plan.summary.change += 1,
             Action::Delete => plan.summary.destroy += 1,
+            Action::Replace => {
+                plan.summary.add += 1;
+                plan.summary.destroy += 1;
+            }
         }
     }
     plan.changes = changes;

@@ -297,10 +297,9 @@ mod tests {
             image: format!("shop/{name}:v1"),
             pin: None,
             replicas,
-            restart: "always".into(),
-            memory: 0,
-            nano_cpus: 0,
-            networks: BTreeSet::new(),
+            fingerprint: String::new(),
+            limits: Default::default(),
+            networks: None,
             container_name: None,
             env: EnvUse::All,
             rollout: RolloutSpec {
@@ -310,6 +309,7 @@ mod tests {
                 has_healthcheck: true,
                 stop_grace_s: 10,
                 monitor_ms: 0,
+                max_parallel: 1,
             },
             completes,
         }
@@ -340,7 +340,6 @@ mod tests {
                     (address, Resource { spec, after: BTreeSet::new() })
                 })
                 .collect(),
-            max_parallel: 1,
         }
     }
 
@@ -355,6 +354,7 @@ mod tests {
             service: service.into(),
             number,
             ours: true,
+            fingerprint: String::new(),
             state,
             health,
             image: format!("shop/{service}:v1"),

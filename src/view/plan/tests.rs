@@ -148,18 +148,23 @@ fn each_cause_is_explained() {
         ..rollout(RolloutOrder::StopFirst, 1, 1, &["shop-api-1", "shop-api-2"])
     });
     let worker = Address::service("app-1", "worker");
+    let old = Address::service("app-1", "old");
+    let mut woken = change(worker.clone(), Action::Update, drift);
+    woken.rollout = Some(rollout(RolloutOrder::StartFirst, 1, 0, &[]));
     let network = Address::network("app-1", "net");
     let mut plan = plan_of(
         vec![
             change(network, Action::Replace, Cause::Replaced { field: "driver".into() }),
             rolled,
-            change(worker.clone(), Action::Update, drift),
-            change(Address::service("app-1", "old"), Action::Delete, Cause::Orphaned),
+            woken,
+            change(old.clone(), Action::Delete, Cause::Orphaned),
             change(Address::volume("app-1", "old"), Action::Delete, Cause::Orphaned),
         ],
         vec![
             (api.clone(), await_healthy("api", 1)),
-            (worker, Act::Resume { containers: vec![container("shop-worker-1")] }),
+            (worker.clone(), Act::Resume { containers: vec![container("shop-worker-1")] }),
+            (worker, await_healthy("worker", 1)),
+            (old, Act::Stop { containers: vec![container("shop-old-1")], grace_s: 10 }),
         ],
     );
     plan.steps[0].undo = vec![Effect {
@@ -187,12 +192,12 @@ fn each_cause_is_explained() {
 
       ~ service.app-1/worker
           # changed outside Stagecraft: shop-api-1 is paused
-          start shop-worker-1 again
+          resume shop-worker-1, wait for health (30s)
 
-      - service.app-1/old  no longer in the configuration
+      - service.app-1/old  no longer in the configuration; stop shop-old-1
       - volume.app-1/old   no longer in the configuration; the data in it is lost
 
-    Plan: 0 to add, 3 to change, 2 to destroy.
+    Plan: 1 to add, 2 to change, 3 to destroy.
     "#);
 }
 
@@ -270,22 +275,41 @@ fn a_rollback_names_its_release() {
 #[test]
 fn scaling_starts_or_stops_only_the_difference() {
     let api = Address::service("app-1", "api");
-    let say = |rollout: Rollout| {
-        let plan = plan_of(vec![], vec![(api.clone(), await_healthy("api", 1))]);
+    let gone = Act::Remove { containers: vec![container("idle-1")] };
+    let restart = Act::SetRestart { containers: vec![container("api-2")], policy: "always".into() };
+    let acts = [gone, restart, await_healthy("api", 1)].map(|act| (api.clone(), act));
+    let say = |rollout: Rollout, acts: &[(Address, Act)]| {
+        let plan = plan_of(vec![], acts.to_vec());
         let steps: Vec<&Step> = plan.steps.iter().collect();
         words::rollout(&rollout, &steps)
     };
     let first = RolloutOrder::StartFirst;
-    assert_eq!(say(rollout(first, 3, 1, &[])), "start 1 more (3 in all), wait for health (30s)");
-    assert_eq!(say(rollout(first, 1, 0, &["api-2", "api-3"])), "stop api-2, api-3; 1 stays");
-    assert_eq!(
-        say(rollout(first, 2, 1, &["api-1"])),
-        "start-first: 1 new beside 1 old, wait for health (30s), then stop api-1; 1 stays"
-    );
-    assert_eq!(
-        say(rollout(RolloutOrder::StopFirst, 1, 1, &["api-1"])),
-        "in place (stop-first): stop api-1, start 1 new, wait for health (30s)"
-    );
+    let in_place = RolloutOrder::StopFirst;
+    let health = &acts[2..];
+    let said = [
+        say(rollout(first, 2, 2, &[]), health),
+        say(rollout(first, 3, 1, &[]), health),
+        say(rollout(first, 1, 0, &["api-2", "api-3"]), &[]),
+        say(rollout(first, 2, 1, &["api-1"]), health),
+        say(rollout(in_place, 1, 1, &["api-1"]), health),
+        say(rollout(in_place, 2, 1, &[]), health),
+        say(rollout(first, 1, 1, &["idle-1"]), &acts),
+        say(rollout(first, 2, 2, &["idle-1", "api-1"]), &acts),
+        say(rollout(first, 1, 0, &["idle-1"]), &acts[..1]),
+        say(rollout(first, 1, 0, &[]), &acts[1..2]),
+    ];
+    insta::assert_snapshot!(said.join("\n"), @"
+    start 2, wait for health (30s)
+    start 1 more (3 in all), wait for health (30s)
+    stop api-2, api-3; 1 stays
+    start-first: 1 new beside 1 old, wait for health (30s), then stop api-1; 1 stays
+    in place (stop-first): stop api-1, start 1 new, wait for health (30s)
+    start 1 more (2 in all), wait for health (30s)
+    set restart policy always on api-2, remove idle-1, start 1 new, wait for health (30s)
+    set restart policy always on api-2, remove idle-1, start-first: 2 new beside 1 old, wait for health (30s), then stop api-1
+    remove idle-1
+    set restart policy always on api-2
+    ");
 }
 
 #[test]
