@@ -101,7 +101,8 @@ impl Place {
         // With a line of context on either side, the line itself is whole.
         let contents = source.read_span(label.inner(), 1, 1).ok()?;
         let data = std::str::from_utf8(contents.data()).ok()?;
-        let (before, rest) = data.split_at_checked(label.offset() - contents.span().offset())?;
+        let at = label.offset().checked_sub(contents.span().offset())?;
+        let (before, rest) = data.split_at_checked(at)?;
         let begin = before.rfind('\n').map_or(0, |at| at + 1);
         let line = data[begin..].lines().next().unwrap_or_default();
         let here = rest.lines().next().unwrap_or_default();

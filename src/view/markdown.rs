@@ -1,9 +1,10 @@
 //! Markdown, for pull-request comments and job summaries: what a plan comes to, its changes, and
 //! the diffs folded away.
 
-use crate::model::{Action, Change, Plan, Release};
+use crate::model::{Action, BlockedEntry, Change, Plan, Release};
 
 use super::plan::{self, gist};
+use super::status::Status;
 use super::table::{Cell, Table};
 use super::{Options, Paint, error, release, text, words};
 
@@ -23,14 +24,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     if !plan.blocked.is_empty() {
         out.push_str("\n#### Blocked; nothing is planned for these\n\n");
-        for entry in &plan.blocked {
-            let (what, hint) = words::blocked(&entry.address, &entry.blocked);
-            let mut lines =
-                vec![format!("{}: {}", code(&entry.address.to_string()), escape(&what))];
-            lines.extend(text::block(&entry.blocked.detail).map(|detail| code(&detail)));
-            lines.push(format!("Hint: {}", hint_text(&hint)));
-            out.push_str(&format!("- {}\n", lines.join("<br>\n  ")));
-        }
+        plan.blocked.iter().for_each(|entry| out.push_str(&blocked_item(entry)));
     }
     let view = plan::View::new(plan, Options::default());
     if !plan.changes.is_empty() {
@@ -42,6 +36,14 @@ pub fn plan(plan: &Plan) -> String {
     }
     details(&mut out, plan);
     out
+}
+
+fn blocked_item(entry: &BlockedEntry) -> String {
+    let (what, hint) = words::blocked(&entry.address, &entry.blocked);
+    let mut lines = vec![format!("{}: {}", code(&entry.address.to_string()), escape(&what))];
+    lines.extend(text::block(&entry.blocked.detail).map(|detail| code(&detail)));
+    lines.push(format!("Hint: {}", hint_text(&hint)));
+    format!("- {}\n", lines.join("<br>\n  "))
 }
 
 fn list(out: &mut String, plan: &Plan, view: &plan::View) {
@@ -147,7 +149,7 @@ fn cell(text: &str) -> String {
 }
 
 /// A text in which nothing is a mark, a tag or a mention.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
@@ -182,8 +184,7 @@ fn hint_text(hint: &str) -> String {
 pub fn releases(releases: &[Release]) -> String {
     let mut table = Table::new(release::HEAD);
     for row in releases {
-        let cells = release::row(row).into_iter().map(|(text, _)| Cell::from(escape(&text)));
-        table.row(cells);
+        table.row(release::row(row).into_iter().map(|(text, role)| Cell::new(text, role)));
     }
     table.markdown()
 }
@@ -200,6 +201,18 @@ pub fn release(release: &Release) -> String {
     out
 }
 
+/// What runs beside what should, as a table, and what is blocked.
+pub fn status(status: &Status) -> String {
+    let mut out = format!("### {}\n\n", escape(&status.headline()));
+    out.push_str(&status.table(false).markdown());
+    let blocked: Vec<BlockedEntry> = status.blocked().collect();
+    if !blocked.is_empty() {
+        out.push('\n');
+    }
+    blocked.iter().for_each(|entry| out.push_str(&blocked_item(entry)));
+    out
+}
+
 /// An error, as a comment shows it.
 pub fn failure(failure: &crate::model::Failure) -> String {
     let lines: Vec<String> =
@@ -213,7 +226,7 @@ mod tests {
 
     use super::super::sample::*;
     use super::*;
-    use crate::model::{Address, Blocked, BlockedEntry, BlockedReason, Cause, Note};
+    use crate::model::{Address, Blocked, BlockedReason, Cause, Note};
 
     #[test]
     fn a_plan_as_a_comment() {

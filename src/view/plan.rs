@@ -267,6 +267,7 @@ impl<'a> View<'a> {
         lines
             .into_iter()
             .take(most)
+            .map(|line| if self.options.verbose { line } else { text::fit(&line, text::LONGEST) })
             .map(|line| match line.as_bytes().first() {
                 Some(b'+') => self.paint(Role::Add, line),
                 Some(b'-') => self.paint(Role::Destroy, line),

@@ -167,7 +167,7 @@ mod tests {
         | release | when | version | outcome | changes | by | commit | note |
         |---|---|---|---|---|---|---|---|
         | 10 | 2026-03-01 09:15 UTC |  | succeeded | +2 \~1 -0 | ana&#64;laptop | 01234567 | back to release 1 |
-        | 2 | 2026-03-01 09:15 UTC | v2 | failed | +2 \~1 -0 | ana&#64;laptop | fedcba98-dirty | shop-api-2 on app-1 exited with code \| 1 |
+        | 2 | 2026-03-01 09:15 UTC | v2 | failed | +2 \~1 -0 | ana&#64;laptop | fedcba98-dirty | shop-api-2 on app-1 exited\\nwith code \| 1 |
         | 1 | 2026-03-01 09:15 UTC | v1 | succeeded | +2 \~1 -0 | ana&#64;laptop | 01234567 |  |
         ");
     }

@@ -216,43 +216,56 @@ fn condition(container: &Container, completes: bool) -> String {
     }
 }
 
+impl Status {
+    /// The environment and its newest release, in a line.
+    pub(super) fn headline(&self) -> String {
+        let environment = text::line(&self.environment);
+        let Some(head) = &self.release else { return format!("{environment}: no release yet") };
+        let version = match &head.version {
+            Some(version) => format!(" ({})", text::line(version)),
+            None => String::new(),
+        };
+        format!("{environment}: release {}{version} {}", head.number, head.outcome.name())
+    }
+
+    /// Hosts and services; with `verbose`, each container too.
+    pub(super) fn table(&self, verbose: bool) -> Table {
+        let mut table = Table::new(["HOST", "SERVICE", "REPLICAS", "STATE", "IMAGE"]);
+        for host in &self.hosts {
+            for (at, service) in host.services.iter().enumerate() {
+                table.row(row(if at == 0 { &host.host } else { "" }, service));
+                for container in service.containers.iter().filter(|_| verbose) {
+                    let name = format!("  {}", container.name);
+                    table.row(["".into(), name.into(), "".into(), container.state.clone().into()]);
+                }
+            }
+            if host.services.is_empty() {
+                let state = if host.blocked.is_some() { "blocked" } else { "no service" };
+                table.row([host.host.clone().into(), "-".into(), "".into(), state.into()]);
+            }
+        }
+        table
+    }
+
+    /// The hosts that could not be looked at, as a plan has them.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = BlockedEntry> {
+        self.hosts.iter().filter_map(|host| {
+            let blocked = host.blocked.clone()?;
+            Some(BlockedEntry { address: Address::host(&host.host), blocked })
+        })
+    }
+}
+
 /// The status as text: the release, a table of hosts and services, what is blocked. With
 /// `verbose`, each container too.
 pub fn text(status: &Status, options: &Options) -> String {
     let paint = options.paint;
-    let environment = text::line(&status.environment);
-    let release = match &status.release {
-        None => "no release yet".to_owned(),
-        Some(head) => {
-            let version = head.version.iter().map(|version| format!(" ({})", text::line(version)));
-            let version: String = version.collect();
-            format!("release {}{version} {}", head.number, head.outcome.name())
-        }
-    };
-    let mut out = paint.paint(Role::Strong, format!("{environment}: {release}")) + "\n\n";
-    let mut table = Table::new(["HOST", "SERVICE", "REPLICAS", "STATE", "IMAGE"]);
-    let mut blocked = String::new();
-    for host in &status.hosts {
-        for (at, service) in host.services.iter().enumerate() {
-            table.row(row(if at == 0 { &host.host } else { "" }, service));
-            for container in service.containers.iter().filter(|_| options.verbose) {
-                let name = format!("  {}", container.name);
-                table.row(["".into(), name.into(), "".into(), container.state.clone().into()]);
-            }
-        }
-        if host.services.is_empty() {
-            let state = if host.blocked.is_some() { "blocked" } else { "no service" };
-            table.row([host.host.clone().into(), "-".into(), "".into(), state.into()]);
-        }
-        if let Some(reason) = &host.blocked {
-            let address = Address::host(&host.host);
-            let entry = BlockedEntry { address, blocked: reason.clone() };
-            blocked.push('\n');
-            blocked.push_str(&error::blocked_entry(&entry, paint));
-        }
+    let mut out = paint.paint(Role::Strong, status.headline()) + "\n\n";
+    out.push_str(&status.table(options.verbose).text(paint));
+    for entry in status.blocked() {
+        out.push('\n');
+        out.push_str(&error::blocked_entry(&entry, paint));
     }
-    out.push_str(&table.text(paint));
-    out.push_str(&blocked);
     out
 }
 
@@ -433,6 +446,26 @@ mod tests {
         assert!(!status.is_well());
         let verbose = text(&status, &Options { verbose: true, ..Options::default() });
         assert!(verbose.contains("  shop-api-2      "), "{verbose}");
+    }
+
+    #[test]
+    fn the_same_in_markdown() {
+        insta::assert_snapshot!(super::super::markdown::status(&status()), @r"
+        ### staging: release 4 (v4) succeeded
+
+        | host | service | replicas | state | image |
+        |---|---|---|---|---|
+        | app-1 | api | 1/2 | 1 exited (137), 1 healthy | shop/api:v1 |
+        |  | migrate | 1/1 | completed | shop/migrate:v1 |
+        |  | old\\u{1b}\[2J | 1 | running; not in the configuration | shop/old\\u{1b}\[2J:v1 |
+        |  | worker | 0/1 | missing | shop/worker:v1 |
+        | app-2 | api | ?/2 | unknown | shop/api:v1 |
+        | db-1 | postgres | 1/1 | running | shop/postgres:v1 |
+
+        - `host.app-2`: app-2 can't be reached<br>
+          `ssh: timed out`<br>
+          Hint: see that it is on and that `ssh app-2` connects, then plan again
+        ");
     }
 
     #[test]

@@ -316,10 +316,10 @@ fn scaling_starts_or_stops_only_the_difference() {
 fn long_values_and_diffs_are_cut_in_text() {
     let mut plan = new_image();
     let diff: Vec<String> = (0..100).map(|n| format!("+line {n}")).collect();
-    plan.changes[0].diff = Some(diff.join("\n"));
+    plan.changes[0].diff = Some(format!("-{}\n{}", "z".repeat(5000), diff.join("\n")));
     plan.changes[1].fields = vec![field("x", json!("y".repeat(5000)), json!("n"))];
     let short = plain(&plan);
-    assert!(short.contains("      … 20 more lines; --verbose shows them\n"), "{short}");
+    assert!(short.contains("      … 21 more lines; --verbose shows them\n"), "{short}");
     assert!(short.contains("y … (5002 characters) -> \"n\"\n"), "{short}");
     assert!(short.lines().all(|line| line.chars().count() < 250));
     let verbose = text(&plan, &Options { verbose: true, ..Options::default() });
