@@ -12,6 +12,12 @@ pub fn failure(failure: &Failure, paint: Paint) -> String {
     message(&failure.what, &failure.detail, failure.hint.as_deref(), paint)
 }
 
+/// Any error as a failure: what it says, and behind it the reasons that it names.
+pub fn of(error: &dyn std::error::Error) -> Failure {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    Failure::new(error.to_string()).detail(causes.map(ToString::to_string))
+}
+
 /// An error of any sort: one sentence, lines that were said about it, what to do next.
 pub fn message(what: &str, detail: &[String], hint: Option<&str>, paint: Paint) -> String {
     let error = paint.paint(Role::Error, "error:");
@@ -95,7 +101,8 @@ impl Place {
         // With a line of context on either side, the line itself is whole.
         let contents = source.read_span(label.inner(), 1, 1).ok()?;
         let data = std::str::from_utf8(contents.data()).ok()?;
-        let (before, rest) = data.split_at_checked(label.offset() - contents.span().offset())?;
+        let at = label.offset().checked_sub(contents.span().offset())?;
+        let (before, rest) = data.split_at_checked(at)?;
         let begin = before.rfind('\n').map_or(0, |at| at + 1);
         let line = data[begin..].lines().next().unwrap_or_default();
         let here = rest.lines().next().unwrap_or_default();
@@ -168,4 +175,111 @@ pub fn diagnostic_json(diagnostic: &dyn miette::Diagnostic) -> Value {
         set("label", (!place.label.is_empty()).then(|| place.label.into()));
     }
     object
+}
+
+#[cfg(test)]
+mod tests {
+    use miette::{LabeledSpan, MietteDiagnostic, NamedSource, Severity};
+
+    use super::*;
+
+    #[test]
+    fn a_failure_with_what_was_said_and_a_hint() {
+        let failed = Failure::new("shop-api-2 on app-1 exited with code 1")
+            .detail(["one\r\ntwo", "", "\u{1b}[1mthree\u{1b}[0m \u{1b}[H"])
+            .hint("see its log\nand mend it");
+        insta::assert_snapshot!(failure(&failed, Paint::PLAIN), @r"
+        error: shop-api-2 on app-1 exited with code 1
+        | one
+        | two
+        | three \u{1b}[H
+        hint: see its log
+              and mend it
+        ");
+        insta::assert_snapshot!(json(&failed), @r#"
+        {
+          "error": {
+            "detail": [
+              "one\r\ntwo",
+              "",
+              "\u001b[1mthree\u001b[0m \u001b[H"
+            ],
+            "hint": "see its log\nand mend it",
+            "what": "shop-api-2 on app-1 exited with code 1"
+          }
+        }
+        "#);
+        assert_eq!(failure(&Failure::new("x"), Paint::PLAIN), "error: x\n");
+    }
+
+    #[test]
+    fn an_error_brings_its_reasons() {
+        let reason = std::io::Error::other("no route");
+        let error = std::io::Error::other(miette::miette!("x"));
+        assert_eq!(of(&error).what, "x");
+        let report = miette::Report::from_err(reason).wrap_err("can't connect");
+        assert_eq!(of(report.as_ref()), Failure::new("can't connect").detail(["no route"]));
+    }
+
+    #[test]
+    fn words_are_coloured_and_the_sentence_is_not() {
+        let warned = warning("no healthcheck", Some("add one"), Paint::COLOR);
+        let expected =
+            "\u{1b}[35mwarning:\u{1b}[0m no healthcheck\n\u{1b}[36mhint:\u{1b}[0m add one\n";
+        assert_eq!(warned, expected);
+    }
+
+    fn misspelt(text: &str, word: &str) -> miette::Report {
+        let at = text.find(word).unwrap();
+        let diagnostic = MietteDiagnostic::new("unknown key `hots`")
+            .with_code("config::unknown-key")
+            .with_help("did you mean `hosts`?")
+            .with_label(LabeledSpan::new_with_span(Some("not a key".into()), (at, word.len())));
+        miette::Report::new(diagnostic)
+            .with_source_code(NamedSource::new("stagecraft.yml", text.to_owned()))
+    }
+
+    #[test]
+    fn a_diagnostic_underlines_what_it_means() {
+        let report =
+            misspelt("project: shop\nenvironments:\n  \u{e9}t\u{e9}: { hots: [] }\n", "hots");
+        insta::assert_snapshot!(diagnostic(report.as_ref(), Paint::PLAIN), @"
+        error: unknown key `hots`
+          --> stagecraft.yml:3:10
+          |
+        3 |   été: { hots: [] }
+          |          ^^^^ not a key
+        hint: did you mean `hosts`?
+        ");
+        let json = diagnostics_json("stagecraft.yml has 1 error", [report.as_ref()]);
+        insta::assert_snapshot!(json, @r#"
+        {
+          "error": {
+            "diagnostics": [
+              {
+                "code": "config::unknown-key",
+                "column": 10,
+                "file": "stagecraft.yml",
+                "hint": "did you mean `hosts`?",
+                "label": "not a key",
+                "line": 3,
+                "message": "unknown key `hots`",
+                "severity": "error"
+              }
+            ],
+            "what": "stagecraft.yml has 1 error"
+          }
+        }
+        "#);
+    }
+
+    #[test]
+    fn a_diagnostic_at_an_edge_of_its_file() {
+        for (text, place) in [("hots", ":1:1"), ("a\n\thots", ":2:2"), ("hots\nb\n", ":1:1")] {
+            let shown = diagnostic(misspelt(text, "hots").as_ref(), Paint::PLAIN);
+            assert!(shown.contains(place) && shown.contains(" ^^^^ not a key\n"), "{shown}");
+        }
+        let bare = MietteDiagnostic::new("no file").with_severity(Severity::Warning);
+        assert_eq!(diagnostic(&bare, Paint::PLAIN), "warning: no file\n");
+    }
 }

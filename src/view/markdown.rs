@@ -1,9 +1,10 @@
 //! Markdown, for pull-request comments and job summaries: what a plan comes to, its changes, and
 //! the diffs folded away.
 
-use crate::model::{Action, Change, Plan, Release};
+use crate::model::{Action, BlockedEntry, Change, Plan, Release};
 
 use super::plan::{self, gist};
+use super::status::Status;
 use super::table::{Cell, Table};
 use super::{Options, Paint, error, release, text, words};
 
@@ -23,14 +24,7 @@ pub fn plan(plan: &Plan) -> String {
     }
     if !plan.blocked.is_empty() {
         out.push_str("\n#### Blocked; nothing is planned for these\n\n");
-        for entry in &plan.blocked {
-            let (what, hint) = words::blocked(&entry.address, &entry.blocked);
-            out.push_str(&format!("- {}: {}\n", code(&entry.address.to_string()), escape(&what)));
-            for detail in text::block(&entry.blocked.detail) {
-                out.push_str(&format!("  {}\n", code(&detail)));
-            }
-            out.push_str(&format!("  Hint: {}\n", hint_text(&hint)));
-        }
+        plan.blocked.iter().for_each(|entry| out.push_str(&blocked_item(entry)));
     }
     let view = plan::View::new(plan, Options::default());
     if !plan.changes.is_empty() {
@@ -42,6 +36,14 @@ pub fn plan(plan: &Plan) -> String {
     }
     details(&mut out, plan);
     out
+}
+
+fn blocked_item(entry: &BlockedEntry) -> String {
+    let (what, hint) = words::blocked(&entry.address, &entry.blocked);
+    let mut lines = vec![format!("{}: {}", code(&entry.address.to_string()), escape(&what))];
+    lines.extend(text::block(&entry.blocked.detail).map(|detail| code(&detail)));
+    lines.push(format!("Hint: {}", hint_text(&hint)));
+    format!("- {}\n", lines.join("<br>\n  "))
 }
 
 fn list(out: &mut String, plan: &Plan, view: &plan::View) {
@@ -89,6 +91,10 @@ fn details(out: &mut String, plan: &Plan) {
             && (!change.fields.is_empty() || change.diff.is_some())
     };
     for change in plan.changes.iter().filter(wanted) {
+        if left_out > 0 {
+            left_out += 1;
+            continue;
+        }
         let address = change.address.to_string();
         let fields: Vec<String> = change
             .fields
@@ -105,7 +111,7 @@ fn details(out: &mut String, plan: &Plan) {
             html(&address),
             fenced("diff", &body)
         );
-        if left_out > 0 || out.len() + block.len() > LONGEST {
+        if out.len() + block.len() > LONGEST {
             left_out += 1;
         } else {
             out.push_str(&block);
@@ -143,7 +149,7 @@ fn cell(text: &str) -> String {
 }
 
 /// A text in which nothing is a mark, a tag or a mention.
-fn escape(text: &str) -> String {
+pub(super) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
         match c {
@@ -178,8 +184,7 @@ fn hint_text(hint: &str) -> String {
 pub fn releases(releases: &[Release]) -> String {
     let mut table = Table::new(release::HEAD);
     for row in releases {
-        let cells = release::row(row).into_iter().map(|(text, _)| Cell::from(escape(&text)));
-        table.row(cells);
+        table.row(release::row(row).into_iter().map(|(text, role)| Cell::new(text, role)));
     }
     table.markdown()
 }
@@ -196,9 +201,134 @@ pub fn release(release: &Release) -> String {
     out
 }
 
+/// What runs beside what should, as a table, and what is blocked.
+pub fn status(status: &Status) -> String {
+    let mut out = format!("### {}\n\n", escape(&status.headline()));
+    out.push_str(&status.table(false).markdown());
+    let blocked: Vec<BlockedEntry> = status.blocked().collect();
+    if !blocked.is_empty() {
+        out.push('\n');
+    }
+    blocked.iter().for_each(|entry| out.push_str(&blocked_item(entry)));
+    out
+}
+
 /// An error, as a comment shows it.
 pub fn failure(failure: &crate::model::Failure) -> String {
     let lines: Vec<String> =
         error::failure(failure, Paint::PLAIN).lines().map(Into::into).collect();
     format!("### Stagecraft failed\n\n{}", fenced("", &lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::super::sample::*;
+    use super::*;
+    use crate::model::{Address, Blocked, BlockedReason, Cause, Note};
+
+    #[test]
+    fn a_plan_as_a_comment() {
+        insta::assert_snapshot!(plan(&new_image()), @r#"
+        ### Stagecraft: `staging`
+
+        **Plan: 0 to add, 2 to change, 0 to destroy.**
+
+        Deploys `v2`.
+
+        | | Resource | What and why |
+        |---|---|---|
+        | `~` | `file.app-1/compose.yml` | its configuration changed |
+        | `~` | `service.app-1/api` | its configuration changed<br>start-first: 1 new beside 1 old, wait for health (30s), then stop shop-api-1 |
+        | `+` | `release.staging` | recorded as release 4 |
+
+        <details><summary><code>file.app-1/compose.yml</code></summary>
+
+        ```diff
+        --- compose.yml
+        +++ compose.yml
+        @@ -1,3 +1,3 @@
+         services:
+           api:
+        -    image: ghcr.io/acme/shop/api:v1
+        +    image: ghcr.io/acme/shop/api:v2
+        ```
+
+        </details>
+
+        <details><summary><code>service.app-1/api</code></summary>
+
+        ```diff
+        ! image: "ghcr.io/acme/shop/api:v1" -> "ghcr.io/acme/shop/api:v2"
+        ```
+
+        </details>
+        "#);
+    }
+
+    #[test]
+    fn what_is_blocked_comes_first() {
+        let mut blocked = empty();
+        blocked.blocked = vec![BlockedEntry {
+            address: Address::host("app-2"),
+            blocked: Blocked {
+                reason: BlockedReason::Unreachable,
+                detail: "ssh: `timed` out".into(),
+            },
+        }];
+        blocked.notes = vec![Note::Stranger { host: "app-1".into(), name: "a_b".into() }];
+        insta::assert_snapshot!(plan(&blocked), @r"
+        ### Stagecraft: `staging`
+
+        **No changes in what could be seen of staging. 1 host is blocked.**
+
+        #### Blocked; nothing is planned for these
+
+        - `host.app-2`: app-2 can't be reached<br>
+          ``ssh: `timed` out``<br>
+          Hint: see that it is on and that `ssh app-2` connects, then plan again
+
+        > a\_b on app-1 has one of our names but not our mark; it is left alone.
+        ");
+    }
+
+    #[test]
+    fn nothing_from_outside_is_markup() {
+        let evil = "</code>|<img src=x>@all `x` *b*\n# h";
+        let mut drifted = change(
+            Address::service("app-1", evil),
+            crate::model::Action::Update,
+            Cause::Drifted { what: evil.into() },
+        );
+        drifted.fields = vec![field("x", json!("```"), json!("````"))];
+        let text = plan(&plan_of(vec![drifted], vec![]));
+        assert!(!text.contains("<img src=x>@all `x` *b*\n"), "{text}");
+        assert!(text.contains("\n`````diff\n! x: \"```\" -> \"````\"\n`````\n"), "{text}");
+        let row = text.lines().find(|line| line.starts_with("| `~`")).unwrap();
+        assert_eq!(row.replace("\\|", "").matches('|').count(), 4, "{row}");
+        let cause = row.rsplit(" | ").next().unwrap();
+        assert!(!cause.contains('<') && !cause.contains('@'), "{cause}");
+    }
+
+    #[test]
+    fn a_comment_stays_as_short_as_a_comment_may_be() {
+        let address = |n: usize| Address::service("app-1", &format!("service-{n}"));
+        let changes = (0..2000).map(|n| {
+            let mut one = change(address(n), crate::model::Action::Update, Cause::Changed);
+            one.diff = Some("+x\n".repeat(1000));
+            one
+        });
+        let text = plan(&plan_of(changes.collect(), vec![]));
+        assert!(text.chars().count() < 65_000, "{}", text.len());
+        assert!(text.contains(" more changes, left out here for length.\n"), "{text}");
+        assert!(text.ends_with(" more diffs, left out here for length.\n"), "{text}");
+    }
+
+    #[test]
+    fn a_failure_keeps_its_lines() {
+        let failed = crate::model::Failure::new("x").detail(["```"]);
+        let expected = "### Stagecraft failed\n\n````\nerror: x\n| ```\n````\n";
+        assert_eq!(failure(&failed), expected);
+    }
 }

@@ -236,9 +236,11 @@ impl Lines {
             .values()
             .take(SHOWN)
             .map(|running| {
-                let long = seconds(now.saturating_sub(running.since));
+                let long = format!(" … {}", seconds(now.saturating_sub(running.since)));
                 let act = words::doing(&running.act);
-                fit(format!("  {}: {act} … {long}", name(&running.address)))
+                let room = (live.width - 1).saturating_sub(text::width(&long));
+                let what = format!("  {}: {act}", name(&running.address));
+                fit(text::fit(&what, room) + &long)
             })
             .collect();
         if running.len() > SHOWN {
@@ -262,7 +264,7 @@ impl Story {
             }
             Outcome::Failed => (
                 "failed",
-                "`stagecraft plan` shows what is left and `stagecraft apply` goes on from there; \
+                "`stagecraft plan` shows what is left, `stagecraft apply` goes on from there,\n\
                  `stagecraft rollback` goes back to an earlier release",
             ),
             Outcome::Interrupted => {
@@ -317,4 +319,253 @@ fn name(address: &Address) -> String {
 /// Whole seconds: tenths would flicker.
 fn seconds(span: Duration) -> String {
     words::duration(span.as_secs() * 1000)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// Output that the test can read while the reporter holds it.
+    #[derive(Clone, Default)]
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// A reporter, what it wrote, and its clock in seconds.
+    struct Stage {
+        reporter: Box<dyn Reporter>,
+        out: Shared,
+        now: Arc<AtomicU64>,
+    }
+
+    impl Stage {
+        fn new(mode: Mode, paint: Paint) -> Self {
+            let (out, now) = (Shared::default(), Arc::new(AtomicU64::new(0)));
+            let clock = now.clone();
+            let clock = Box::new(move || Duration::from_secs(clock.load(Ordering::Relaxed)));
+            let reporter = with_clock(mode, paint, Box::new(out.clone()), clock);
+            Self { reporter, out, now }
+        }
+        fn tick(&mut self, seconds: u64) {
+            self.now.store(seconds, Ordering::Relaxed);
+            self.reporter.tick();
+        }
+        fn tell(&mut self, events: &[Event]) -> &mut Self {
+            events.iter().for_each(|event| self.reporter.event(event));
+            self
+        }
+        fn text(&self) -> String {
+            String::from_utf8(self.out.0.lock().unwrap().clone()).unwrap()
+        }
+        /// What a terminal shows after all that was written.
+        fn screen(&self) -> String {
+            let mut lines: Vec<String> = vec![String::new()];
+            let text = self.text();
+            let mut rest = text.as_str();
+            while let Some(c) = rest.chars().next() {
+                if let Some(sequence) = rest.strip_prefix("\u{1b}[") {
+                    let end = sequence.find('A').unwrap();
+                    let up: usize = sequence[..end].parse().unwrap();
+                    lines.truncate(lines.len() - up);
+                    *lines.last_mut().unwrap() = String::new();
+                    rest = sequence[end + 1..].strip_prefix("\r\u{1b}[J").unwrap();
+                    continue;
+                }
+                match c {
+                    '\n' => lines.push(String::new()),
+                    c => lines.last_mut().unwrap().push(c),
+                }
+                rest = &rest[c.len_utf8()..];
+            }
+            lines.join("\n")
+        }
+    }
+
+    fn api() -> Address {
+        Address::service("app-1", "api")
+    }
+
+    fn started(steps: usize) -> Event {
+        let summary = Summary { add: 2, change: 1, destroy: 0 };
+        Event::Started { release: 4, summary, steps }
+    }
+
+    fn begin(step: usize, act: &str) -> Event {
+        Event::StepStarted { step, address: api(), act: act.into() }
+    }
+
+    fn done(step: usize, act: &str, took_ms: u64) -> Event {
+        Event::StepDone { step, address: api(), act: act.into(), took_ms }
+    }
+
+    fn finished(outcome: Outcome) -> Event {
+        Event::Finished { release: 4, outcome, took_ms: 12_300 }
+    }
+
+    fn unhealthy() -> Failure {
+        Failure::new("shop-api-2 on app-1 exited with code 1")
+            .detail(["Error: no \u{1b}[31mDATABASE_URL\u{1b}[0m", "\u{1b}[2J  at main.ts:3"])
+            .hint("see its whole log with `stagecraft logs api`")
+    }
+
+    #[test]
+    fn an_apply_that_goes_well() {
+        let mut stage = Stage::new(Mode::Plain, Paint::PLAIN);
+        stage.tell(&[started(2), begin(1, "pull"), done(1, "pull", 1240), begin(2, "start")]);
+        stage.tell(&[done(2, "start", 400), finished(Outcome::Succeeded)]);
+        insta::assert_snapshot!(stage.text(), @"
+        Applying release 4: 2 to add, 1 to change, 0 to destroy (2 steps).
+          service.app-1/api: image pulled (1.2s)
+          service.app-1/api: started (0.4s)
+
+        Apply complete in 12s: release 4 (2 added, 1 changed, 0 destroyed).
+        ");
+    }
+
+    #[test]
+    fn an_apply_that_fails_says_what_was_undone_and_what_is_left() {
+        let other = Address::service("app-2", "api");
+        let mut stage = Stage::new(Mode::Plain, Paint::PLAIN);
+        stage.tell(&[
+            started(5),
+            begin(1, "start"),
+            done(1, "start", 400),
+            begin(2, "healthy"),
+            Event::StepFailed {
+                step: 2,
+                address: api(),
+                act: "healthy".into(),
+                failure: unhealthy(),
+            },
+            Event::Undoing { address: api() },
+            Event::Undone { address: api(), failure: None },
+            Event::StepSkipped { step: 3, address: api() },
+            Event::StepSkipped { step: 4, address: other },
+            Event::StepSkipped { step: 5, address: Address::release("staging") },
+            finished(Outcome::Failed),
+        ]);
+        insta::assert_snapshot!(stage.text(), @r"
+        Applying release 4: 2 to add, 1 to change, 0 to destroy (5 steps).
+          service.app-1/api: started (0.4s)
+          service.app-1/api: waiting for health failed: shop-api-2 on app-1 exited with code 1
+              | Error: no DATABASE_URL
+              | \u{1b}[2J  at main.ts:3
+              hint: see its whole log with `stagecraft logs api`
+          service.app-1/api: undoing
+          service.app-1/api: undone
+
+        Apply failed after 12s: release 4 is recorded as failed.
+          1 of 5 steps done, 1 failed, 3 not begun.
+          service.app-1/api failed: shop-api-2 on app-1 exited with code 1
+          service.app-1/api was put back as it was.
+          Not begun: service.app-2/api.
+        hint: `stagecraft plan` shows what is left, `stagecraft apply` goes on from there,
+              `stagecraft rollback` goes back to an earlier release
+        ");
+    }
+
+    #[test]
+    fn an_undo_that_fails_is_told_twice() {
+        let mut stage = Stage::new(Mode::Plain, Paint::PLAIN);
+        stage.tell(&[
+            started(2),
+            Event::Undoing { address: api() },
+            Event::Undone { address: api(), failure: Some(Failure::new("app-1 is gone")) },
+            Event::Stopping,
+            finished(Outcome::Interrupted),
+        ]);
+        insta::assert_snapshot!(stage.text(), @"
+        Applying release 4: 2 to add, 1 to change, 0 to destroy (2 steps).
+          service.app-1/api: undoing
+          service.app-1/api: undoing failed: app-1 is gone
+        Stopping: what runs is finished, nothing else is begun.
+
+        Apply stopped after 12s: release 4 is recorded as interrupted.
+          0 of 2 steps done.
+          service.app-1/api could not be put back: app-1 is gone
+        hint: `stagecraft plan` shows what is left, `stagecraft apply` finishes it
+        ");
+    }
+
+    #[test]
+    fn a_step_that_takes_long_is_spoken_of_ever_more_seldom() {
+        let mut stage = Stage::new(Mode::Plain, Paint::PLAIN);
+        stage.tell(&[begin(1, "healthy")]);
+        (1..100).for_each(|second| stage.tick(second));
+        insta::assert_snapshot!(stage.text(), @"
+        service.app-1/api: still waiting for health (10s)
+        service.app-1/api: still waiting for health (20s)
+        service.app-1/api: still waiting for health (40s)
+        service.app-1/api: still waiting for health (1m 20s)
+        ");
+    }
+
+    #[test]
+    fn a_live_display_shows_what_runs_below_what_is_done() {
+        let mut stage = Stage::new(Mode::Live { width: 40 }, Paint::PLAIN);
+        stage.tell(&[started(3), begin(1, "pull"), begin(2, "write")]);
+        stage.tick(3);
+        stage.tell(&[done(2, "write", 3100), begin(3, "healthy")]);
+        stage.tick(65);
+        insta::assert_snapshot!(stage.screen(), @"
+        Applying release 4: 2 to add, 1 to change, 0 to destroy (3 steps).
+          service.app-1/api: written (3.1s)
+          service.app-1/api: pulling t… … 1m 5s
+          service.app-1/api: waiting f… … 1m 2s
+          1 of 3 steps done, 1m 5s
+        ");
+        assert!(stage.screen().lines().skip(1).all(|line| line.chars().count() < 40));
+        stage.tell(&[done(1, "pull", 66_000), done(3, "healthy", 62_000)]);
+        stage.tell(&[finished(Outcome::Succeeded)]);
+        insta::assert_snapshot!(stage.screen(), @"
+        Applying release 4: 2 to add, 1 to change, 0 to destroy (3 steps).
+          service.app-1/api: written (3.1s)
+          service.app-1/api: image pulled (1m 6s)
+          service.app-1/api: healthy (1m 2s)
+
+        Apply complete in 12s: release 4 (2 added, 1 changed, 0 destroyed).
+        ");
+    }
+
+    #[test]
+    fn many_running_steps_are_counted() {
+        let mut stage = Stage::new(Mode::Live { width: 80 }, Paint::PLAIN);
+        stage.tell(&(1..=20).map(|step| begin(step, "pull")).collect::<Vec<_>>());
+        assert_eq!(stage.screen().lines().count(), SHOWN + 2);
+        assert!(stage.screen().contains("\n  … and 8 more\n"), "{}", stage.screen());
+    }
+
+    #[test]
+    fn colours_frame_words_and_logs_bring_none() {
+        let mut stage = Stage::new(Mode::Plain, Paint::COLOR);
+        let (act, failure) = ("healthy".into(), unhealthy());
+        stage.tell(&[Event::StepFailed { step: 2, address: api(), act, failure }]);
+        let text = stage.text();
+        assert!(text.contains("\u{1b}[1m\u{1b}[31mwaiting for health failed\u{1b}[0m"), "{text:?}");
+        assert!(text.contains("no DATABASE_URL\n"), "{text:?}");
+        assert!(text.contains(r"\u{1b}[2J  at main.ts:3"), "{text:?}");
+    }
+
+    #[test]
+    fn json_lines_read_back_as_events() {
+        let events = [started(2), begin(1, "pull"), Event::Stopping, finished(Outcome::Failed)];
+        let mut stage = Stage::new(Mode::Json, Paint::COLOR);
+        stage.tell(&events);
+        let text = stage.text();
+        let back: Vec<Event> =
+            text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(back, events);
+        assert!(text.starts_with(r#"{"event":"started","release":4,"#), "{text}");
+    }
 }

@@ -133,3 +133,85 @@ fn commit(commit: &str) -> String {
     };
     hash.chars().take(8).chain(dirty.chars()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{markdown, sample};
+    use super::*;
+
+    fn releases() -> Vec<Release> {
+        let mut failed = sample::release(2);
+        failed.outcome = Outcome::Failed;
+        failed.failure = Some("shop-api-2 on app-1 exited\nwith code | 1".into());
+        failed.commit = Some("fedcba9876543210-dirty".into());
+        let mut back = sample::release(10);
+        back.reverts_to = Some(1);
+        back.version = None;
+        vec![back, failed, sample::release(1)]
+    }
+
+    #[test]
+    fn the_list() {
+        insta::assert_snapshot!(list(&releases(), &Options::default()), @r"
+        RELEASE  WHEN                  VERSION  OUTCOME    CHANGES   BY          COMMIT          NOTE
+        10       2026-03-01 09:15 UTC           succeeded  +2 ~1 -0  ana@laptop  01234567        back to release 1
+        2        2026-03-01 09:15 UTC  v2       failed     +2 ~1 -0  ana@laptop  fedcba98-dirty  shop-api-2 on app-1 exited\nwith code | 1
+        1        2026-03-01 09:15 UTC  v1       succeeded  +2 ~1 -0  ana@laptop  01234567
+        ");
+        assert_eq!(list(&[], &Options::default()), "No releases yet.\n");
+    }
+
+    #[test]
+    fn the_list_in_markdown() {
+        insta::assert_snapshot!(markdown::releases(&releases()), @r"
+        | release | when | version | outcome | changes | by | commit | note |
+        |---|---|---|---|---|---|---|---|
+        | 10 | 2026-03-01 09:15 UTC |  | succeeded | +2 \~1 -0 | ana&#64;laptop | 01234567 | back to release 1 |
+        | 2 | 2026-03-01 09:15 UTC | v2 | failed | +2 \~1 -0 | ana&#64;laptop | fedcba98-dirty | shop-api-2 on app-1 exited\\nwith code \| 1 |
+        | 1 | 2026-03-01 09:15 UTC | v1 | succeeded | +2 \~1 -0 | ana&#64;laptop | 01234567 |  |
+        ");
+    }
+
+    #[test]
+    fn one_in_full() {
+        insta::assert_snapshot!(show(&releases()[1], &Options::default()), @"
+        Release 2 of staging
+          outcome  failed after 42s
+          version  v2
+          when     2026-03-01 09:15 UTC
+          by       ana@laptop
+          commit   fedcba9876543210-dirty
+          hosts    app-1, db-1
+          planned  2 to add, 1 to change, 0 to destroy
+          images
+            ghcr.io/acme/shop/api:v2  sha256:111111111111
+        error: shop-api-2 on app-1 exited
+               with code | 1
+        ");
+        let verbose = show(&releases()[0], &Options { verbose: true, ..Options::default() });
+        assert!(verbose.contains(&format!("env on app-1  {}\n", "f".repeat(64))), "{verbose}");
+        assert!(verbose.contains("  reverts to  release 1\n"), "{verbose}");
+    }
+
+    #[test]
+    fn one_in_markdown() {
+        insta::assert_snapshot!(markdown::release(&releases()[1]), @r"
+        ### Release 2 of `staging`
+
+        - outcome: failed after 42s
+        - version: v2
+        - when: 2026-03-01 09:15 UTC
+        - by: ana&#64;laptop
+        - commit: fedcba9876543210-dirty
+        - hosts: app-1, db-1
+        - planned: 2 to add, 1 to change, 0 to destroy
+        - failure: shop-api-2 on app-1 exited\\nwith code \| 1
+        ");
+    }
+
+    #[test]
+    fn a_time_that_is_none_is_shown_as_it_is() {
+        assert_eq!(when("yesterday\u{7}"), r"yesterday\u{7}");
+        assert_eq!(took("2026-03-01T09:15:00Z", "2026-03-01T09:14:00Z"), None);
+    }
+}

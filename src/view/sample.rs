@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::model::*;
 
 /// An empty plan for staging.
-pub fn plan() -> Plan {
+pub fn empty() -> Plan {
     Plan {
         format_version: PLAN_FORMAT.into(),
         project: "shop".into(),
@@ -13,8 +13,8 @@ pub fn plan() -> Plan {
         request: Request::default(),
         version: None,
         base_release: Some(3),
-        desired_digest: "d".repeat(64),
-        observed_digest: "e".repeat(64),
+        desired_digest: sha256_hex("desired"),
+        observed_digest: sha256_hex("observed"),
         summary: Summary::default(),
         changes: Vec::new(),
         blocked: Vec::new(),
@@ -26,12 +26,16 @@ pub fn plan() -> Plan {
 /// A plan of these changes and acts, each act on the resource that it names; each step waits for
 /// the one before it.
 pub fn plan_of(changes: Vec<Change>, acts: Vec<(Address, Act)>) -> Plan {
-    let mut plan = plan();
+    let mut plan = empty();
     for change in changes.iter().filter(|change| change.address.kind() != Kind::Release) {
         match change.action {
             Action::Create => plan.summary.add += 1,
-            Action::Update | Action::Replace => plan.summary.change += 1,
+            Action::Update => plan.summary.change += 1,
             Action::Delete => plan.summary.destroy += 1,
+            Action::Replace => {
+                plan.summary.add += 1;
+                plan.summary.destroy += 1;
+            }
         }
     }
     plan.changes = changes;
@@ -66,7 +70,7 @@ pub fn sensitive(path: &str) -> FieldChange {
 }
 
 pub fn container(name: &str) -> ContainerRef {
-    ContainerRef { id: format!("{:0<64}", name.replace('-', "")), name: name.into() }
+    ContainerRef { id: sha256_hex(name), name: name.into() }
 }
 
 pub fn rollout(order: RolloutOrder, replicas: u32, starts: u32, stops: &[&str]) -> Rollout {

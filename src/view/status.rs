@@ -216,43 +216,56 @@ fn condition(container: &Container, completes: bool) -> String {
     }
 }
 
+impl Status {
+    /// The environment and its newest release, in a line.
+    pub(super) fn headline(&self) -> String {
+        let environment = text::line(&self.environment);
+        let Some(head) = &self.release else { return format!("{environment}: no release yet") };
+        let version = match &head.version {
+            Some(version) => format!(" ({})", text::line(version)),
+            None => String::new(),
+        };
+        format!("{environment}: release {}{version} {}", head.number, head.outcome.name())
+    }
+
+    /// Hosts and services; with `verbose`, each container too.
+    pub(super) fn table(&self, verbose: bool) -> Table {
+        let mut table = Table::new(["HOST", "SERVICE", "REPLICAS", "STATE", "IMAGE"]);
+        for host in &self.hosts {
+            for (at, service) in host.services.iter().enumerate() {
+                table.row(row(if at == 0 { &host.host } else { "" }, service));
+                for container in service.containers.iter().filter(|_| verbose) {
+                    let name = format!("  {}", container.name);
+                    table.row(["".into(), name.into(), "".into(), container.state.clone().into()]);
+                }
+            }
+            if host.services.is_empty() {
+                let state = if host.blocked.is_some() { "blocked" } else { "no service" };
+                table.row([host.host.clone().into(), "-".into(), "".into(), state.into()]);
+            }
+        }
+        table
+    }
+
+    /// The hosts that could not be looked at, as a plan has them.
+    pub(super) fn blocked(&self) -> impl Iterator<Item = BlockedEntry> {
+        self.hosts.iter().filter_map(|host| {
+            let blocked = host.blocked.clone()?;
+            Some(BlockedEntry { address: Address::host(&host.host), blocked })
+        })
+    }
+}
+
 /// The status as text: the release, a table of hosts and services, what is blocked. With
 /// `verbose`, each container too.
 pub fn text(status: &Status, options: &Options) -> String {
     let paint = options.paint;
-    let environment = text::line(&status.environment);
-    let release = match &status.release {
-        None => "no release yet".to_owned(),
-        Some(head) => {
-            let version = head.version.iter().map(|version| format!(" ({})", text::line(version)));
-            let version: String = version.collect();
-            format!("release {}{version} {}", head.number, head.outcome.name())
-        }
-    };
-    let mut out = paint.paint(Role::Strong, format!("{environment}: {release}")) + "\n\n";
-    let mut table = Table::new(["HOST", "SERVICE", "REPLICAS", "STATE", "IMAGE"]);
-    let mut blocked = String::new();
-    for host in &status.hosts {
-        for (at, service) in host.services.iter().enumerate() {
-            table.row(row(if at == 0 { &host.host } else { "" }, service));
-            for container in service.containers.iter().filter(|_| options.verbose) {
-                let name = format!("  {}", container.name);
-                table.row(["".into(), name.into(), "".into(), container.state.clone().into()]);
-            }
-        }
-        if host.services.is_empty() {
-            let state = if host.blocked.is_some() { "blocked" } else { "no service" };
-            table.row([host.host.clone().into(), "-".into(), "".into(), state.into()]);
-        }
-        if let Some(reason) = &host.blocked {
-            let address = Address::host(&host.host);
-            let entry = BlockedEntry { address, blocked: reason.clone() };
-            blocked.push('\n');
-            blocked.push_str(&error::blocked_entry(&entry, paint));
-        }
+    let mut out = paint.paint(Role::Strong, status.headline()) + "\n\n";
+    out.push_str(&status.table(options.verbose).text(paint));
+    for entry in status.blocked() {
+        out.push('\n');
+        out.push_str(&error::blocked_entry(&entry, paint));
     }
-    out.push_str(&table.text(paint));
-    out.push_str(&blocked);
     out
 }
 
@@ -281,4 +294,222 @@ fn row(host: &str, service: &ServiceStatus) -> [Cell; 5] {
 /// The status in JSON.
 pub fn json(status: &Status) -> String {
     super::json::pretty(status)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{
+        BlockedReason, EnvUse, Host, Resource, RolloutOrder, RolloutSpec, Site, Transport,
+    };
+
+    fn wanted(name: &str, replicas: u32, completes: bool) -> ServiceSpec {
+        ServiceSpec {
+            service: name.into(),
+            definition: Default::default(),
+            image: format!("shop/{name}:v1"),
+            pin: None,
+            replicas,
+            fingerprint: String::new(),
+            limits: Default::default(),
+            networks: None,
+            container_name: None,
+            env: EnvUse::All,
+            rollout: RolloutSpec {
+                order: RolloutOrder::StartFirst,
+                reason: None,
+                health_timeout_ms: 1000,
+                has_healthcheck: true,
+                stop_grace_s: 10,
+                monitor_ms: 0,
+                max_parallel: 1,
+            },
+            completes,
+        }
+    }
+
+    fn desired(services: &[(&str, ServiceSpec)]) -> Desired {
+        let host = |name: &str| Host {
+            name: name.into(),
+            address: name.into(),
+            user: None,
+            port: None,
+            identity_file: None,
+            transport: Transport::Ssh,
+            roles: BTreeSet::new(),
+        };
+        Desired {
+            site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
+            version: None,
+            hosts: services.iter().map(|(name, _)| ((*name).to_owned(), host(name))).collect(),
+            resources: services
+                .iter()
+                .map(|(host, spec)| {
+                    let spec = Spec::Service(Box::new(spec.clone()));
+                    let address = match &spec {
+                        Spec::Service(spec) => Address::service(host, &spec.service),
+                        _ => Address::host(host),
+                    };
+                    (address, Resource { spec, after: BTreeSet::new() })
+                })
+                .collect(),
+        }
+    }
+
+    fn found(
+        service: &str,
+        number: u32,
+        state: ContainerState,
+        health: Option<Health>,
+    ) -> Container {
+        Container {
+            name: format!("shop-{service}-{number}"),
+            service: service.into(),
+            number,
+            ours: true,
+            fingerprint: String::new(),
+            state,
+            health,
+            image: format!("shop/{service}:v1"),
+            image_id: "sha256:1".into(),
+            config_hash: String::new(),
+            restart: "always".into(),
+            memory: 0,
+            nano_cpus: 0,
+            networks: BTreeSet::new(),
+            exit_code: 0,
+        }
+    }
+
+    fn seen(containers: Vec<Container>) -> Sight {
+        let containers = containers.into_iter().map(|one| (one.name.clone(), one)).collect();
+        Sight::Seen(Box::new(HostState { containers, ..HostState::default() }))
+    }
+
+    fn status() -> Status {
+        let desired = desired(&[
+            ("app-1", wanted("api", 2, false)),
+            ("app-1", wanted("migrate", 1, true)),
+            ("app-1", wanted("worker", 1, false)),
+            ("app-2", wanted("api", 2, false)),
+            ("db-1", wanted("postgres", 1, false)),
+        ]);
+        let mut killed = found("api", 2, ContainerState::Exited, None);
+        killed.exit_code = 137;
+        let blocked =
+            Blocked { reason: BlockedReason::Unreachable, detail: "ssh: timed out".into() };
+        let observed = Observed {
+            head: Some(ReleaseHead {
+                number: 4,
+                version: Some("v4".into()),
+                outcome: crate::model::Outcome::Succeeded,
+            }),
+            hosts: [
+                (
+                    "app-1".to_owned(),
+                    seen(vec![
+                        found("api", 1, ContainerState::Running, Some(Health::Healthy)),
+                        killed,
+                        found("migrate", 1, ContainerState::Exited, None),
+                        found("old\u{1b}[2J", 1, ContainerState::Running, None),
+                    ]),
+                ),
+                ("app-2".to_owned(), Sight::Blocked(blocked)),
+                (
+                    "db-1".to_owned(),
+                    seen(vec![found("postgres", 1, ContainerState::Running, None)]),
+                ),
+            ]
+            .into(),
+        };
+        Status::of(&desired, &observed)
+    }
+
+    #[test]
+    fn what_runs_beside_what_should() {
+        let status = status();
+        insta::assert_snapshot!(text(&status, &Options::default()), @r"
+        staging: release 4 (v4) succeeded
+
+        HOST   SERVICE       REPLICAS  STATE                              IMAGE
+        app-1  api           1/2       1 exited (137), 1 healthy          shop/api:v1
+               migrate       1/1       completed                          shop/migrate:v1
+               old\u{1b}[2J  1         running; not in the configuration  shop/old\u{1b}[2J:v1
+               worker        0/1       missing                            shop/worker:v1
+        app-2  api           ?/2       unknown                            shop/api:v1
+        db-1   postgres      1/1       running                            shop/postgres:v1
+
+          ! host.app-2: app-2 can't be reached
+              | ssh: timed out
+              hint: see that it is on and that `ssh app-2` connects, then plan again
+        ");
+        assert!(!status.is_well());
+        let verbose = text(&status, &Options { verbose: true, ..Options::default() });
+        assert!(verbose.contains("  shop-api-2      "), "{verbose}");
+    }
+
+    #[test]
+    fn the_same_in_markdown() {
+        insta::assert_snapshot!(super::super::markdown::status(&status()), @r"
+        ### staging: release 4 (v4) succeeded
+
+        | host | service | replicas | state | image |
+        |---|---|---|---|---|
+        | app-1 | api | 1/2 | 1 exited (137), 1 healthy | shop/api:v1 |
+        |  | migrate | 1/1 | completed | shop/migrate:v1 |
+        |  | old\\u{1b}\[2J | 1 | running; not in the configuration | shop/old\\u{1b}\[2J:v1 |
+        |  | worker | 0/1 | missing | shop/worker:v1 |
+        | app-2 | api | ?/2 | unknown | shop/api:v1 |
+        | db-1 | postgres | 1/1 | running | shop/postgres:v1 |
+
+        - `host.app-2`: app-2 can't be reached<br>
+          `ssh: timed out`<br>
+          Hint: see that it is on and that `ssh app-2` connects, then plan again
+        ");
+    }
+
+    #[test]
+    fn all_is_well_when_each_runs_as_often_as_it_should() {
+        let desired = desired(&[("db-1", wanted("postgres", 1, false))]);
+        let one = |state| {
+            let hosts = [("db-1".to_owned(), seen(vec![found("postgres", 1, state, None)]))];
+            Status::of(&desired, &Observed { head: None, hosts: hosts.into() })
+        };
+        assert!(one(ContainerState::Running).is_well());
+        assert!(!one(ContainerState::Paused).is_well());
+        assert!(
+            text(&one(ContainerState::Running), &Options::default()).contains("no release yet")
+        );
+    }
+
+    #[test]
+    fn json_holds_what_the_table_leaves_out() {
+        let json: serde_json::Value = serde_json::from_str(&json(&status())).unwrap();
+        insta::assert_snapshot!(format!("{:#}", json["hosts"][0]["services"][0]), @r#"
+        {
+          "containers": [
+            {
+              "docker_state": "running",
+              "health": "healthy",
+              "name": "shop-api-1",
+              "state": "healthy"
+            },
+            {
+              "docker_state": "exited",
+              "name": "shop-api-2",
+              "state": "exited (137)"
+            }
+          ],
+          "healthy": 1,
+          "images": [
+            "shop/api:v1"
+          ],
+          "service": "api",
+          "state": "1 exited (137), 1 healthy",
+          "wanted": 2
+        }
+        "#);
+        assert_eq!(json["hosts"][1]["blocked"]["reason"], "unreachable");
+        assert_eq!(json["hosts"][1]["services"][0]["healthy"], serde_json::Value::Null);
+    }
 }

@@ -3,7 +3,7 @@
 use anstyle::{AnsiColor, Style};
 
 /// What `--color` may say.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub enum ColorChoice {
     /// Colours on a terminal that can show them.
     #[default]
@@ -15,9 +15,6 @@ pub enum ColorChoice {
 }
 
 impl ColorChoice {
-    /// The choice's names on the command line.
-    pub const NAMES: [&'static str; 3] = ["auto", "always", "never"];
-
     /// Whether to use colours, given whether the output is a terminal and a way to look up the
     /// environment. `CLICOLOR_FORCE` beats `NO_COLOR`, as both beat what the output is.
     pub fn paint(self, terminal: bool, env: impl Fn(&str) -> Option<String>) -> Paint {
@@ -33,19 +30,6 @@ impl ColorChoice {
             ColorChoice::Auto => terminal && env("TERM").as_deref() != Some("dumb"),
         };
         if on { Paint::COLOR } else { Paint::PLAIN }
-    }
-}
-
-impl std::str::FromStr for ColorChoice {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "auto" => Ok(ColorChoice::Auto),
-            "always" => Ok(ColorChoice::Always),
-            "never" => Ok(ColorChoice::Never),
-            _ => Err(format!("`{text}` is none of {}", ColorChoice::NAMES.join(", "))),
-        }
     }
 }
 
@@ -143,10 +127,6 @@ mod tests {
         let force = |name: &str| (name == "CLICOLOR_FORCE").then(|| "1".to_owned());
         assert!(ColorChoice::Always.paint(false, no_color).is_on());
         assert!(!ColorChoice::Never.paint(true, force).is_on());
-        for name in ColorChoice::NAMES {
-            assert!(name.parse::<ColorChoice>().is_ok());
-        }
-        assert!("blue".parse::<ColorChoice>().is_err());
     }
 
     #[test]

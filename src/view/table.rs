@@ -1,7 +1,7 @@
 //! Tables of aligned columns.
 
 use super::style::{Paint, Role};
-use super::text;
+use super::{markdown, text};
 
 /// A table in the making. Cells are plain text; a column's colour is set when it is printed.
 #[derive(Default)]
@@ -76,13 +76,15 @@ impl Table {
         out
     }
 
-    /// The table as Markdown.
+    /// The table as Markdown, in which no cell's text is markup.
     pub fn markdown(&self) -> String {
-        let mut out =
-            format!("| {} |\n|{}\n", self.head.join(" | "), "---|".repeat(self.head.len()));
+        let head: Vec<String> = self.head.iter().map(|head| head.to_lowercase()).collect();
+        let mut out = format!("| {} |\n|{}\n", head.join(" | "), "---|".repeat(head.len()));
         for row in &self.rows {
             let cells: Vec<String> = (0..self.head.len())
-                .map(|column| row.get(column).map(|cell| cell.text.clone()).unwrap_or_default())
+                .map(|column| {
+                    row.get(column).map(|cell| markdown::escape(&cell.text)).unwrap_or_default()
+                })
                 .collect();
             out.push_str(&format!("| {} |\n", cells.join(" | ")));
         }

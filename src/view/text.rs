@@ -9,7 +9,7 @@ use serde_json::Value;
 pub const LONGEST: usize = 200;
 
 /// Whether a character can move a cursor, change colours, or reorder what is read.
-fn drives(c: char) -> bool {
+pub fn drives(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

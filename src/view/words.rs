@@ -51,11 +51,58 @@ pub fn done(summary: &Summary) -> String {
     format!("{add} added, {change} changed, {destroy} destroyed")
 }
 
-/// How a service's containers are replaced, on one line.
+/// How a service's containers become the wanted ones, on one line.
 pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
     let Rollout { order, reason, replicas, starts, stops } = rollout;
-    let kept = replicas.saturating_sub(*starts);
-    let health = steps.iter().find_map(|step| match &step.effect.act {
+    let acts = || steps.iter().map(|step| &step.effect.act);
+    // What is put right in containers that stay comes first.
+    let mut parts: Vec<String> = acts()
+        .filter(|act| {
+            matches!(act, Act::Resume { .. } | Act::Rename { .. } | Act::SetRestart { .. })
+        })
+        .map(act)
+        .collect();
+    let health = acts().find_map(health);
+    // Old containers that serve nobody are removed without being stopped.
+    let (serving, idle): (Vec<&String>, Vec<&String>) =
+        stops.iter().partition(|name| !is_cleared(name, steps));
+    let in_place = *order == RolloutOrder::StopFirst && *starts > 0 && !stops.is_empty();
+    let kept = if in_place { 0 } else { replicas.saturating_sub(*starts) };
+    if in_place {
+        let why = match reason {
+            Some(reason) => format!(", because {}", line(reason)),
+            None => " (stop-first)".to_owned(),
+        };
+        parts.push(format!("in place{why}: stop {}", some(stops)));
+    } else if !idle.is_empty() {
+        parts.push(format!("remove {}", some(&idle)));
+    }
+    if *starts > 0 {
+        parts.push(match (in_place, serving.len(), kept) {
+            (false, 0, 0) if idle.is_empty() => format!("start {starts}"),
+            (true, ..) | (false, 0, 0) => format!("start {starts} new"),
+            (false, 0, _) => format!("start {starts} more ({replicas} in all)"),
+            (false, old, _) => format!("start-first: {starts} new beside {old} old"),
+        });
+    }
+    if *starts > 0 || stops.is_empty() {
+        parts.extend(health);
+    }
+    if !in_place && !serving.is_empty() {
+        let then = if parts.is_empty() { "" } else { "then " };
+        let stays = match kept {
+            0 => String::new(),
+            1 => "; 1 stays".to_owned(),
+            more => format!("; {more} stay"),
+        };
+        parts.push(format!("{then}stop {}{stays}", some(&serving)));
+    }
+    parts.join(", ")
+}
+
+/// What an act waits for, if that is what it does.
+fn health(act: &Act) -> Option<String> {
+    match act {
         Act::AwaitHealthy { timeout_ms, completes: false, .. } => {
             Some(format!("wait for health ({})", duration(*timeout_ms)))
         }
@@ -63,47 +110,16 @@ pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
             Some(format!("wait until it has ended well ({})", duration(*timeout_ms)))
         }
         _ => None,
-    });
-    let start = |words: String| -> Vec<String> {
-        if *starts == 0 { Vec::new() } else { std::iter::once(words).chain(health).collect() }
-    };
-    let stop = |stays: bool| -> String {
-        let stays = match kept {
-            1 if stays => "; 1 stays".to_owned(),
-            more if stays && more > 1 => format!("; {more} stay"),
-            _ => String::new(),
-        };
-        format!("stop {}{stays}", some(stops))
-    };
-    match order {
-        _ if stops.is_empty() => {
-            let (more, total) = if kept > 0 {
-                (" more", format!(" ({replicas} in all)"))
-            } else {
-                ("", String::new())
-            };
-            match start(format!("start {starts}{more}{total}")) {
-                parts if parts.is_empty() => "no container is started or stopped".to_owned(),
-                parts => parts.join(", "),
-            }
-        }
-        _ if *starts == 0 => stop(true),
-        RolloutOrder::StartFirst => {
-            let new = format!("start-first: {starts} new beside {} old", stops.len());
-            let mut parts = start(new);
-            parts.push(format!("then {}", stop(true)));
-            parts.join(", ")
-        }
-        RolloutOrder::StopFirst => {
-            let why = reason
-                .as_ref()
-                .map(|reason| format!(", because {}", line(reason)))
-                .unwrap_or_else(|| " (stop-first)".to_owned());
-            let mut parts = vec![stop(false)];
-            parts.extend(start(format!("start {starts} new")));
-            format!("in place{why}: {}", parts.join(", "))
-        }
     }
+}
+
+/// Whether a container is removed without being stopped first.
+fn is_cleared(name: &str, steps: &[&Step]) -> bool {
+    let among =
+        |containers: &[ContainerRef]| containers.iter().any(|container| container.name == name);
+    let acts = || steps.iter().map(|step| &step.effect.act);
+    acts().any(|act| matches!(act, Act::Remove { containers } if among(containers)))
+        && !acts().any(|act| matches!(act, Act::Stop { containers, .. } if among(containers)))
 }
 
 /// What undoes a service's rollout when it fails; none where nothing does.
@@ -120,7 +136,7 @@ pub fn undo(rollout: &Rollout, steps: &[&Step]) -> Option<String> {
             }
             .to_owned(),
             Act::Recreate { .. } => "the containers from before are made again".to_owned(),
-            Act::Resume { .. } => "the old containers are started again".to_owned(),
+            Act::Resume { .. } => "the old containers are resumed".to_owned(),
             Act::Remove { .. } => "the new containers are removed".to_owned(),
             other => act(other),
         };
@@ -196,7 +212,7 @@ pub fn act(act: &Act) -> String {
         Act::RemoveBeside { service, keep } => {
             format!("remove the containers of {} but {}", line(service), names(keep))
         }
-        Act::Resume { containers } => format!("start {} again", names(containers)),
+        Act::Resume { containers } => format!("resume {}", names(containers)),
         Act::Rename { container, name } => {
             format!("rename {} to {}", line(&container.name), line(name))
         }
@@ -228,7 +244,7 @@ pub fn doing(act: &str) -> String {
         "recreate" => "replacing",
         "healthy" => "waiting for health",
         "stop" => "stopping",
-        "resume" => "starting again",
+        "resume" => "resuming",
         "rename" => "renaming",
         "update" => "updating",
         other => return line(other).into_owned(),
@@ -251,7 +267,7 @@ pub fn did(act: &str) -> String {
         "recreate" => "replaced",
         "healthy" => "healthy",
         "stop" => "stopped",
-        "resume" => "started again",
+        "resume" => "resumed",
         "rename" => "renamed",
         "update" => "updated",
         other => return format!("{} done", line(other)),
@@ -302,7 +318,7 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             "go on with the values now in force: `--accept-current-secrets`".to_owned(),
         ),
         BlockedReason::WouldDestroyData => (
-            format!("{} can't change without losing its data", line(&address.to_string())),
+            "it can't change without losing its data".to_owned(),
             "take the change back, or save the data and remove the volume by hand".to_owned(),
         ),
     }
@@ -339,8 +355,8 @@ pub fn duration(milliseconds: u64) -> String {
     match milliseconds {
         0 => "0s".to_owned(),
         ms if ms < 9_900 && ms % 1000 != 0 => {
-            // Rounded up, so that something that took time never shows as none.
-            let tenths = ms.div_ceil(100);
+            // Something that took time never shows as none.
+            let tenths = ((ms + 50) / 100).max(1);
             format!("{}.{}s", tenths / 10, tenths % 10)
         }
         _ if seconds < 60 => format!("{seconds}s"),
@@ -370,12 +386,12 @@ mod tests {
     #[test]
     fn spans_of_time() {
         let spans: Vec<String> =
-            [0, 1, 400, 9_850, 9_999, 12_345, 60_000, 65_000, 3_600_000, 7_380_000]
+            [0, 1, 1_240, 9_850, 9_999, 12_345, 60_000, 65_000, 3_600_000, 7_380_000]
                 .map(duration)
                 .to_vec();
         assert_eq!(
             spans,
-            ["0s", "0.1s", "0.4s", "9.9s", "10s", "12s", "1m", "1m 5s", "1h 0m", "2h 3m"]
+            ["0s", "0.1s", "1.2s", "9.9s", "10s", "12s", "1m", "1m 5s", "1h 0m", "2h 3m"]
         );
     }
 }
