@@ -2,4 +2,5 @@
 //!
 //! Each room's first line says what it is for; `docs/architecture.md` draws the house.
 
+pub mod cli;
 pub mod config;

@@ -1,0 +1,3 @@
+//! One file per verb: its arguments and how they reach the rooms that do the work.
+
+pub mod compose;
