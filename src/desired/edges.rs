@@ -38,7 +38,9 @@ pub fn connect(
 /// The services that a service depends on.
 pub fn dependencies<'a>(project: &'a Project, name: &str) -> BTreeSet<&'a str> {
     let service = project.services.get(name);
-    service.map(|service| service.depends_on.keys().map(String::as_str).collect()).unwrap_or_default()
+    service
+        .map(|service| service.depends_on.keys().map(String::as_str).collect())
+        .unwrap_or_default()
 }
 
 /// Whether one service depends on another, directly or not.

@@ -56,13 +56,8 @@ pub fn compile(
     project: &Project,
     facts: &Facts,
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let mut compiler = Compiler {
-        blueprint,
-        project,
-        facts,
-        resources: BTreeMap::new(),
-        problems: Vec::new(),
-    };
+    let mut compiler =
+        Compiler { blueprint, project, facts, resources: BTreeMap::new(), problems: Vec::new() };
     for host in blueprint.hosts.keys() {
         compiler.host(host);
     }
@@ -153,11 +148,16 @@ impl Compiler<'_> {
     ) {
         let placement = &self.blueprint.placements[name];
         let published = render::published_for_others(self.blueprint, self.project, host, name);
-        let rollout =
-            match rollout::spec(self.project, name, placement, &definition, !published.is_empty()) {
-                Ok(rollout) => rollout,
-                Err(problem) => return self.problems.push(problem),
-            };
+        let rollout = match rollout::spec(
+            self.project,
+            name,
+            placement,
+            &definition,
+            !published.is_empty(),
+        ) {
+            Ok(rollout) => rollout,
+            Err(problem) => return self.problems.push(problem),
+        };
         let on = networks(&definition);
         let mut after = base.clone();
         let used = on.iter().flatten().filter(|key| objects.networks.contains_key(*key));
@@ -193,12 +193,7 @@ impl Compiler<'_> {
         self.add(Address::service(host, name), Spec::Service(Box::new(spec)), after);
     }
 
-    fn add(
-        &mut self,
-        address: Address,
-        spec: Spec,
-        after: impl IntoIterator<Item = Address>,
-    ) {
+    fn add(&mut self, address: Address, spec: Spec, after: impl IntoIterator<Item = Address>) {
         let after = after.into_iter().collect();
         self.resources.insert(address, Resource { spec, after });
     }

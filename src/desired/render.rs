@@ -173,9 +173,10 @@ fn mesh_ip(blueprint: &Blueprint, facts: &Facts, host: &str) -> Result<String, D
 fn is_needed_elsewhere(blueprint: &Blueprint, project: &Project, host: &str, name: &str) -> bool {
     blueprint.placements.iter().any(|(other, placement)| {
         edges::dependencies(project, other).contains(name)
-            && placement.hosts.iter().any(|on| {
-                on != host && !blueprint.placements[name].hosts.contains(on)
-            })
+            && placement
+                .hosts
+                .iter()
+                .any(|on| on != host && !blueprint.placements[name].hosts.contains(on))
     })
 }
 

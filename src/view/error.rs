@@ -1,5 +1,6 @@
 //! Errors: `error: …`, what was said about it behind `|`, and `hint: …`. The same in JSON.
 
+use miette::{GraphicalReportHandler, GraphicalTheme};
 use serde_json::{Value, json};
 
 use crate::model::{BlockedEntry, Failure};
@@ -69,19 +70,19 @@ fn sentence(what: &str) -> String {
 
 /// Errors and warnings in files: where, the line, the offending text underlined, what to do.
 pub fn diagnostic(diagnostic: &dyn miette::Diagnostic, paint: Paint) -> String {
-    let what = diagnostic.to_string();
-    let help = diagnostic.help().map(|help| help.to_string());
-    let (word, role) = match diagnostic.severity() {
-        None | Some(miette::Severity::Error) => ("error:", Role::Error),
-        Some(miette::Severity::Warning) => ("warning:", Role::Warn),
-        Some(miette::Severity::Advice) => ("note:", Role::Hint),
+    let theme = match paint.is_on() {
+        true => GraphicalTheme::unicode(),
+        false => GraphicalTheme::unicode_nocolor(),
     };
-    let mut out = format!("{} {}\n", paint.paint(role, word), sentence(&what));
-    if let Some(place) = Place::of(diagnostic) {
-        out.push_str(&place.text(paint, role));
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(100).with_links(false);
+    let mut out = String::new();
+    // Writing to a String fails only where the source cannot be read: then say it plainly.
+    if handler.render_report(&mut out, diagnostic).is_err() {
+        out = format!("{diagnostic}\n");
     }
-    out.push_str(&detail_and_hint("", &[], help.as_deref(), paint));
-    out
+    // What the file holds is shown, but drives no terminal.
+    let kept = |c: char| c == '\n' || c == '\u{1b}' && paint.is_on() || !c.is_control();
+    out.chars().map(|c| if kept(c) { c } else { '\u{fffd}' }).chain(['\n']).collect()
 }
 
 /// Where a diagnostic points: the first label's first line.
@@ -89,8 +90,6 @@ struct Place {
     file: String,
     line: usize,
     column: usize,
-    text: String,
-    width: usize,
     label: String,
 }
 
@@ -102,38 +101,14 @@ impl Place {
         let contents = source.read_span(label.inner(), 1, 1).ok()?;
         let data = std::str::from_utf8(contents.data()).ok()?;
         let at = label.offset().checked_sub(contents.span().offset())?;
-        let (before, rest) = data.split_at_checked(at)?;
+        let (before, _) = data.split_at_checked(at)?;
         let begin = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = data[begin..].lines().next().unwrap_or_default();
-        let here = rest.lines().next().unwrap_or_default();
-        let marked = here.get(..label.len().min(here.len())).unwrap_or(here);
         Some(Place {
             file: contents.name().unwrap_or_default().to_owned(),
             line: contents.line() + before.matches('\n').count() + 1,
             column: text::width(&data[begin..before.len()]) + 1,
-            width: text::width(marked).max(1),
-            text: line.to_owned(),
             label: label.label().unwrap_or_default().to_owned(),
         })
-    }
-
-    fn text(&self, paint: Paint, role: Role) -> String {
-        let number = self.line.to_string();
-        let blank = " ".repeat(number.len());
-        let bar = paint.paint(Role::Dim, "|");
-        let Place { line, column, .. } = self;
-        // A tab would put the underline in the wrong place.
-        let shown: String = self.text.chars().map(|c| if c == '\t' { ' ' } else { c }).collect();
-        let mark = format!("{} {}", "^".repeat(self.width), text::line(&self.label));
-        format!(
-            "{blank} {arrow} {file}:{line}:{column}\n{blank} {bar}\n{number} {bar} {shown}\n\
-             {blank} {bar} {skip}{mark}\n",
-            arrow = paint.paint(Role::Dim, "-->"),
-            file = text::line(&self.file),
-            shown = text::line(&shown),
-            skip = " ".repeat(column - 1),
-            mark = paint.paint(role, mark.trim_end()),
-        )
     }
 }
 

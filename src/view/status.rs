@@ -291,6 +291,15 @@ fn row(host: &str, service: &ServiceStatus) -> [Cell; 5] {
     ]
 }
 
+/// Who holds the lock at each place.
+pub fn locks(holders: &BTreeMap<String, Option<String>>) -> String {
+    let told = |(place, holder): (&String, &Option<String>)| match holder {
+        Some(holder) => format!("{}: held by {}\n", text::line(place), text::line(holder)),
+        None => format!("{}: free\n", text::line(place)),
+    };
+    holders.iter().map(told).collect()
+}
+
 /// The status in JSON.
 pub fn json(status: &Status) -> String {
     super::json::pretty(status)
