@@ -70,7 +70,14 @@ pub fn compile(
             resources: compiler.resources,
         });
     }
-    Err(compiler.problems)
+    // What is wrong with a host or a service is found wherever it matters; it is said once.
+    let mut said: Vec<Diagnostic> = Vec::new();
+    for problem in compiler.problems {
+        if !said.contains(&problem) {
+            said.push(problem);
+        }
+    }
+    Err(said)
 }
 
 struct Compiler<'a> {

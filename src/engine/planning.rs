@@ -31,10 +31,22 @@ impl Engine {
         let (observed, hosts) = self.look().await?;
         let desired = match request.rollback_to {
             Some(number) => self.earlier(number).await?,
+            None if observed.is_blind() => self.nothing(),
             None => self.compile(request, &observed)?,
         };
         let plan = diff::plan(&desired, &observed, request)?;
         Ok(Planned { plan, desired, observed, hosts })
+    }
+
+    /// What is desired where nothing is known of the world: what hosts offer to interpolation
+    /// cannot be told, so nothing can be compiled, and nothing would be planned in any case.
+    fn nothing(&self) -> Desired {
+        Desired {
+            site: self.site.clone(),
+            version: None,
+            hosts: self.environment.hosts.clone(),
+            resources: BTreeMap::new(),
+        }
     }
 
     /// The desired state of the configuration.

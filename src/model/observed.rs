@@ -34,6 +34,11 @@ impl Observed {
             Sight::Blocked(_) => None,
         }
     }
+
+    /// Whether no host answered.
+    pub fn is_blind(&self) -> bool {
+        self.hosts.values().all(|sight| matches!(sight, Sight::Blocked(_)))
+    }
 }
 
 /// Why nothing is known about a host.
