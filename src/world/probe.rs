@@ -107,7 +107,12 @@ hashes() {
   if [ -f "$F" ]; then
     set -- -p "$P" -f "$F"
     if [ -n "$E" ] && [ -f "$E" ]; then set -- "$@" --env-file "$E"; fi
-    if [ -n "$plugin" ]; then clean "$plugin" "$@" config --hash '*'; else compose "$@" config --hash '*'; fi
+    [ -z "$plugin" ] || compose() { clean "$plugin" "$@"; }
+    if grep -q env_file "$F"; then
+      compose "$@" config | compose -p "$P" --project-directory "$D" -f - config --hash '*'
+    else
+      compose "$@" config --hash '*'
+    fi
   elif [ -z "$plugin" ]; then
     compose version >/dev/null
   fi

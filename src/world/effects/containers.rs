@@ -18,7 +18,8 @@ up() {
 "#;
 
 /// What is there beside the named containers already counts, and nothing is ever taken away: were
-/// Compose told of fewer than there are, it would remove the oldest, which still serve.
+/// Compose told of fewer than there are, it would remove the oldest, which still serve. It cannot
+/// work beside a paused container, so such a one is woken, and it starts one that was stopped.
 pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
     format!(
         "{UP}BESIDE={}\nS={}\nWANT={replicas}\n\
@@ -27,6 +28,7 @@ pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
          for id in $all; do\n  case $BESIDE in *\" $id \"*) kept=$((kept + 1)) ;; *) new=$((new + \
          1)) ;; esac\ndone\n\
          [ \"$new\" -le \"$WANT\" ] || WANT=$new\n\
+         [ \"$kept\" -eq 0 ] || for id in $(docker ps -q --no-trunc --filter status=paused); do\n  case $BESIDE in *\" $id \"*) docker unpause \"$id\" >/dev/null ;; esac\ndone\n\
          up \"$F\" --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n",
         id_set(beside),
         quote(service),
