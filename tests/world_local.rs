@@ -501,3 +501,16 @@ async fn a_script_is_whole_or_nothing_and_bounded() {
     let blocked = here.world.run(&here.host, "sleep 5", limits).await.expect_err("too slow");
     assert!(blocked.detail.contains("no answer"));
 }
+
+#[tokio::test]
+async fn a_stream_ends_with_its_script_and_says_how() {
+    let here = Here::new(None);
+    let reach = here.world.reach();
+    assert_eq!(reach.stream(&here.host, "exit 7").await.expect("ran"), 7);
+    let mark = here.text("mark");
+    let script = format!("trap 'touch {mark}; exit' TERM\nwhile :; do sleep 0.1; done");
+    let left = tokio::time::timeout(Duration::from_millis(500), reach.stream(&here.host, &script));
+    left.await.expect_err("it goes on until it is told to end");
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(Path::new(&mark).exists(), "it was told to end");
+}

@@ -178,7 +178,8 @@ impl Reach {
     }
 
     /// Runs a script with its output going to ours, until it ends; its exit status. It is ended
-    /// on the host too when this process or the connection goes away.
+    /// on the host too when this process or the connection goes away, so its long command should
+    /// be run by `exec`.
     pub async fn stream(&self, host: &Host, script: &str) -> Result<i32, Blocked> {
         let script = format!(
             "exec 3<&0\n(\n{script}\n) </dev/null 3<&- & work=$!\n\

@@ -25,7 +25,7 @@ const BODY: &str = r#"
 # The time in hundredths of a second.
 clock() { if read -r up _ </proc/uptime; then now=${up%.*}${up#*.}; else now=$(date +%s)00; fi 2>/dev/null; }
 look() {
-  docker inspect --type container --format '{{.Id}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.FailingStreak}}{{else}}0{{end}} {{.Name}}' "$@" 2>/dev/null
+  docker inspect --type container --format '{{.ID}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.FailingStreak}}{{else}}0{{end}} {{.Name}}' "$@" 2>/dev/null
 }
 report() {
   for id in "$@"; do
