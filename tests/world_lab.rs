@@ -154,12 +154,21 @@ async fn an_environment_comes_rolls_and_goes() {
     assert_eq!((env.mode, env.keys.len(), env.differing.len()), (0o600, 3, 0));
     assert!(state.env_versions.contains(&env.version));
 
-    let image = "10.99.0.1:5000/shop/shop-api:v1".to_owned();
+    // By digest from the registry, and by id where only the name went.
+    let image = "10.99.0.1:5000/shop/shop-api:v3".to_owned();
     lab.ok(Act::PullImage { image: image.clone(), pin: None }).await;
     let pin = lab.see().await.images[&image].clone();
     lab.shell(&format!("docker rmi -f {image}")).await;
     lab.ok(Act::PullImage { image: image.clone(), pin: Some(pin.clone()) }).await;
     assert_eq!(lab.see().await.images[&image], pin);
+    lab.shell(&format!("docker tag {image} other:x; docker rmi {image}")).await;
+    lab.ok(Act::PullImage { image: image.clone(), pin: Some(pin.clone()) }).await;
+    assert_eq!(lab.see().await.images[&image], pin);
+    lab.shell(&format!("docker rmi {image} other:x")).await;
+
+    let image = "10.99.0.1:5000/shop/shop-api:v1".to_owned();
+    lab.ok(Act::PullImage { image: image.clone(), pin: None }).await;
+    let pin = lab.see().await.images[&image].clone();
 
     let start = |replicas, beside| Act::Start { service: "api".into(), replicas, beside };
     let healthy = |beside| Act::AwaitHealthy {

@@ -514,3 +514,40 @@ async fn a_stream_ends_with_its_script_and_says_how() {
     tokio::time::sleep(Duration::from_millis(500)).await;
     assert!(Path::new(&mark).exists(), "it was told to end");
 }
+
+#[tokio::test]
+async fn what_an_application_says_is_masked_where_its_secrets_are() {
+    let planted = ["plain-secret", PLANTED, "first-line\nsecond-line", "ab\\cd-ef", "sensitive"];
+    let keys = ["A", "B", "C", "D", "E"];
+    let pairs: Vec<(&str, &str)> = keys.into_iter().zip(planted).collect();
+    let here = Here::new(Some(&pairs));
+    here.prepare().await;
+    let write =
+        Act::WriteEnv { path: here.text("secret/.env"), keys: keys.map(String::from).into() };
+    here.act(write).await.expect("written");
+    fs::write(here.path("bin/log"), "").expect("emptied");
+    here.answer("ps", "a\n");
+    here.answer("inspect", "a exited none 1 0 0 /api-1\n");
+    here.answer("logs", &format!("says {}\n", planted.join(" and ")));
+    let wait = Act::AwaitHealthy {
+        service: "api".into(),
+        replicas: 1,
+        beside: vec![],
+        timeout_ms: 1000,
+        monitor_ms: 0,
+        completes: false,
+    };
+    here.answer("compose.fails", &format!("invalid value {PLANTED} here\n"));
+    let start = Act::Start { service: "api".into(), replicas: 1, beside: vec![] };
+    // Somebody who does not know the secrets.
+    let stranger = world(here.folder.path(), None);
+    for (act, rest) in [(wait, "(sensitive) and"), (start, "invalid value (sensitive) here")] {
+        let effect = Effect { host: "here".into(), act };
+        let failure = stranger.perform(&here.host, &effect).await.expect_err("failed");
+        let text = format!("{failure:?}\n{}", failure.detail.join("\n"));
+        assert!(text.contains(rest), "{text}");
+        for value in ["plain-secret", "planted-secret", "first-line", "second-line", "cd-ef"] {
+            assert!(!text.contains(value), "{value}: {text}");
+        }
+    }
+}

@@ -157,7 +157,9 @@ LIST
       for f in store/releases/[0-9]*.json; do [ ! -f "$f" ] || newest=$f; done
     fi
     if [ -n "$newest" ]; then say head; cat "$newest" || return 77; fi
-    for f in env/[0-9a-f]*; do [ ! -f "$f" ] || say kept "${f#env/}"; done
+    for f in env/[0-9a-f]*; do
+      case $f in *"$UNFINISHED") ;; *) [ ! -f "$f" ] || say kept "${f#env/}" ;; esac
+    done
   else
     absent "$D" || return 77
   fi

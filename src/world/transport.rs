@@ -262,7 +262,7 @@ impl Reach {
         for option in [
             "LogLevel=ERROR",
             "ConnectTimeout=10",
-            "ServerAliveInterval=5",
+            "ServerAliveInterval=3",
             "ServerAliveCountMax=3",
         ] {
             list.extend(["-o".into(), option.into()]);

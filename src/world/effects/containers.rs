@@ -13,7 +13,10 @@ up() {
   shift
   set -- --project-directory "$D" -p "$P" -f "$file" --progress quiet up -d --no-deps --no-build --pull never "$@"
   if [ -n "$E" ] && [ -f "$E" ]; then set -- --env-file "$E" "$@"; fi
-  try compose "$@"
+  said=$(compose "$@" 2>&1) && return
+  printf '%s\n' "$said" | mask >&2
+  printf 'stagecraft-command: compose %s\n' "$*" >&2
+  exit 1
 }
 "#;
 

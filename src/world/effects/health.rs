@@ -73,7 +73,7 @@ while :; do
   done <<TABLE
 $table
 TABLE
-  if [ -n "$bad" ]; then echo "$why"; report $bad; exit 3; fi
+  if [ -n "$bad" ]; then echo "$why"; report $bad | mask; exit 3; fi
   clock
   if [ "$good" -ge "$WANT" ]; then
     [ "$COMPLETES" = 0 ] && [ "$WATCH" -gt 0 ] || exit 0
@@ -83,7 +83,7 @@ TABLE
     good_since=''
     if [ "$((now - begin))" -ge "$LIMIT" ]; then
       echo "$good of $WANT"
-      report $waiting
+      report $waiting | mask
       exit 4
     fi
   fi
