@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use serde_json::json;
 use stagecraft::model::*;
-use stagecraft::state::{Holder, StateError, host::HostStore};
+use stagecraft::state::{Holder, HostStore, StateError};
 use stagecraft::world::HostsWorld;
 use stagecraft::world::secrets::Secrets;
 use stagecraft::world::transport::Limits;
@@ -286,6 +286,7 @@ fn release(number: u64, outcome: Outcome, finished: Option<&str>) -> Release {
         format: RELEASE_FORMAT,
         number,
         environment: "lab".into(),
+        previous_version: None,
         version: Some("it's v1".into()),
         started: "2026-01-01T00:00:00Z".into(),
         finished: finished.map(str::to_owned),
