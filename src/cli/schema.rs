@@ -11,7 +11,7 @@ pub struct Args {}
 
 /// Prints the schema.
 pub fn run(Args {}: &Args) -> ExitCode {
-    let written = write!(io::stdout(), "{:#}\n", stagecraft::schema());
+    let written = writeln!(io::stdout(), "{:#}", stagecraft::schema());
     match written {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,

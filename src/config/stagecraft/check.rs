@@ -8,8 +8,9 @@ use crate::model::Transport;
 use super::decode::list;
 use super::environment::{EnvironmentSettings, ServiceOverride};
 use super::hosts::{self, Machine};
-use super::kinds::{Name, Row, Spanned};
+use super::kinds::{Row, Spanned};
 use super::load::{Config, sort};
+use super::texts::Name;
 use super::types::{File, Mode, NetworkProvider, StateSettings, Store, World};
 
 /// The names that the Compose files bring.
@@ -155,6 +156,7 @@ fn placement(
     known: &BTreeSet<&str>,
 ) -> Vec<Diagnostic> {
     let mut found = Vec::new();
+    let roles = hosts::roles(file, name, &row.value);
     for (service, of) in file.services.rows() {
         let special = row.value.rest.services.get(service);
         if special.is_some_and(|special| special.mode == Some(Mode::External)) {
@@ -167,7 +169,7 @@ fn placement(
             continue;
         };
         let word: &str = &role.value;
-        if known.contains(word) && !machines.values().any(|machine| machine.roles.contains(word)) {
+        if known.contains(word) && roles.is_none_or(|roles| roles.get(word).is_none()) {
             let message = format!("the environment `{name}` has no host with the role `{word}`");
             found.push(
                 Diagnostic::error("config::role-without-host", message)
@@ -244,19 +246,22 @@ impl Config {
     /// Services of the Compose files that nothing here mentions.
     fn without_place(&self, compose: &ComposeNames) -> Vec<Diagnostic> {
         let file = &self.file;
-        let unmentioned = compose.services.iter().filter(|(service, _)| {
-            file.services.get(service).is_none() && !compose.optional.contains(*service)
-        });
-        unmentioned
-            .filter(|(service, _)| {
-                file.environments.iter().any(|(name, settings)| {
-                    let special = settings.rest.services.get(service);
-                    let placed = special
-                        .is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some());
-                    !placed && hosts::machines(file, name, settings).len() > 1
-                })
+        let crowded: Vec<&EnvironmentSettings> = (file.environments.iter())
+            .filter(|(name, settings)| hosts::machines(file, name, settings).len() > 1)
+            .map(|(_, settings)| settings)
+            .collect();
+        let homeless_in = |service: &str, settings: &EnvironmentSettings| {
+            let special = settings.rest.services.get(service);
+            !special.is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some())
+        };
+        compose
+            .services
+            .iter()
+            .filter(|(name, _)| {
+                file.services.get(name).is_none() && !compose.optional.contains(*name)
             })
-            .map(|(service, span)| homeless(service, span.as_ref()))
+            .filter(|(name, _)| crowded.iter().any(|settings| homeless_in(name, settings)))
+            .map(|(name, span)| homeless(name, span.as_ref()))
             .collect()
     }
 }

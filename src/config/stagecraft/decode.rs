@@ -20,6 +20,9 @@ pub trait Decode: Sized {
     }
 }
 
+/// Reporting stops here: each report carries its file, and a hostile file would fill the memory.
+const MOST: usize = 200;
+
 /// What is wrong so far, and where in the file's tree the reader stands.
 #[derive(Debug, Default)]
 pub struct Problems {
@@ -28,9 +31,11 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// Adds a problem.
+    /// Adds a problem, unless there are more already than anybody reads.
     pub fn push(&mut self, problem: Diagnostic) {
-        self.found.push(problem);
+        if self.found.len() < MOST {
+            self.found.push(problem);
+        }
     }
 
     /// All problems.
@@ -203,6 +208,11 @@ macro_rules! record {
         pub struct $name {
             $( $(#[doc = $field_doc])+ pub $field: $type, )*
             $( $(#[doc = $rest_doc])+ pub $rest: $rest_type, )?
+        }
+
+        impl $name {
+            /// The keys of the mapping.
+            pub const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
         }
 
         impl $crate::config::stagecraft::decode::Decode for $name {

@@ -1,7 +1,7 @@
 //! Loading: a path and a way to read files in; a configuration, or everything wrong with it, out.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::compose::Files;
@@ -20,10 +20,21 @@ pub struct Config {
     pub file: File,
     /// The text they came from.
     pub source: Arc<Source>,
+    folder: PathBuf,
     digest: String,
 }
 
 impl Config {
+    /// Where a path of the file leads: paths are relative to the file's folder.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The Compose files, in the order in which they are merged.
+    pub fn compose_files(&self) -> Vec<PathBuf> {
+        self.file.compose.iter().map(|file| self.path(file)).collect()
+    }
+
     /// The content digest of the data: the order of keys, comments and layout do not matter.
     pub fn digest(&self) -> String {
         self.digest.clone()
@@ -61,7 +72,8 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Vec<Diagnostic>),
     match file {
         Some(file) if !found.iter().any(Diagnostic::is_error) => {
             let digest = model::digest_of(&document.to_json());
-            Ok((Config { file, source, digest }, found))
+            let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+            Ok((Config { file, source, folder, digest }, found))
         }
         _ => Err(found),
     }

@@ -1,6 +1,7 @@
 //! `stagecraft.yml`: its keys as types, read with positions, checked, and resolved per environment.
 
 mod check;
+mod choices;
 mod decode;
 mod environment;
 mod hosts;
@@ -8,6 +9,7 @@ mod kinds;
 mod load;
 mod resolve;
 mod schema;
+mod texts;
 mod types;
 
 pub use check::ComposeNames;
@@ -16,6 +18,7 @@ pub use kinds::*;
 pub use load::{Config, load};
 pub use resolve::{CloudHost, Environment, Rollout, SecretsFile, Service, State};
 pub use schema::schema;
+pub use texts::*;
 pub use types::*;
 
 #[cfg(test)]
