@@ -245,6 +245,20 @@ impl Map {
         self.entries.insert(key.into(), entry);
     }
 
+    /// Takes a value and leaves null in its place, to be filled again with [`Map::restore`].
+    pub(crate) fn remove_in_place(&mut self, key: &str) -> Option<Node> {
+        let value = self.get_mut(key)?;
+        let empty = Node::new(Value::Null, &value.span);
+        Some(std::mem::replace(value, empty))
+    }
+
+    /// Puts a value back where [`Map::remove_in_place`] took one.
+    pub(crate) fn restore(&mut self, key: &str, node: Node) {
+        if let Some(value) = self.get_mut(key) {
+            *value = node;
+        }
+    }
+
     /// Takes a key out.
     pub fn remove(&mut self, key: &str) -> Option<Node> {
         self.entries.shift_remove(key).map(|entry| entry.value)
@@ -301,10 +315,10 @@ impl FromIterator<(String, Entry)> for Map {
 }
 
 /// Turns a file's bytes into a source, refusing what is not UTF-8 or too large to be meant.
-pub fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Diagnostic> {
+pub fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Box<Diagnostic>> {
     if bytes.len() > MAX_BYTES {
         let message = format!("{name} is larger than {} MiB", MAX_BYTES >> 20);
-        return Err(Diagnostic::error("yaml::too-large", message));
+        return Err(Box::new(Diagnostic::error("yaml::too-large", message)));
     }
     match String::from_utf8(bytes) {
         Ok(text) => Ok(Arc::new(Source { name: name.to_owned(), text })),
@@ -313,11 +327,13 @@ pub fn source(name: &str, bytes: Vec<u8>) -> Result<Arc<Source>, Diagnostic> {
             let before = &error.as_bytes()[..valid];
             let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
             let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
-            Err(Diagnostic::error(
-                "yaml::not-utf8",
-                format!("{name} is not UTF-8 text (line {line}, byte {column} of the line)"),
-            )
-            .help("save the file as UTF-8"))
+            Err(Box::new(
+                Diagnostic::error(
+                    "yaml::not-utf8",
+                    format!("{name} is not UTF-8 text (line {line}, byte {column} of the line)"),
+                )
+                .help("save the file as UTF-8"),
+            ))
         }
     }
 }

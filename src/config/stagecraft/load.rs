@@ -46,7 +46,7 @@ impl Config {
 pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let name = path.display().to_string();
     let bytes = files.read(path).map_err(|error| vec![unreadable(&name, &error)])?;
-    let source = yaml::source(&name, bytes).map_err(|problem| vec![problem])?;
+    let source = yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
     let (documents, mut found) = yaml::parse_all(&source);
     let document = match documents.as_slice() {
         [document, ..] => document.clone(),

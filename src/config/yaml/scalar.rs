@@ -59,17 +59,16 @@ fn number(text: &str) -> Option<Value> {
         _ => (10, lower.as_str()),
     };
     // `from_str_radix` would take a second sign.
-    if body.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        if let Ok(value) = u64::from_str_radix(body, radix) {
-            let signed =
-                i64::try_from(value).ok().map(|value| if negative { -value } else { value });
-            return match signed {
-                Some(value) => Some(Value::Int(value)),
-                None if negative && value == 1 << 63 => Some(Value::Int(i64::MIN)),
-                None if !plain.starts_with(['-', '+']) => Some(Value::BigInt(value)),
-                None => float(&plain),
-            };
-        }
+    if body.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && let Ok(value) = u64::from_str_radix(body, radix)
+    {
+        let signed = i64::try_from(value).ok().map(|value| if negative { -value } else { value });
+        return match signed {
+            Some(value) => Some(Value::Int(value)),
+            None if negative && value == 1 << 63 => Some(Value::Int(i64::MIN)),
+            None if !plain.starts_with(['-', '+']) => Some(Value::BigInt(value)),
+            None => float(&plain),
+        };
     }
     float(&plain)
 }

@@ -1,0 +1,138 @@
+//! `stagecraft compose config`: the canonical Compose model, as `docker compose config` prints it.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, ValueEnum};
+
+use crate::config::compose::{
+    Discovery, Disk, Files, Interpolation, LoadOptions, Loaded, discover, load,
+};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::yaml;
+
+/// Print the project in its canonical form.
+#[derive(Debug, Args)]
+pub struct ConfigArgs {
+    /// A Compose file; repeat for overrides, `-` for standard input
+    #[arg(short, long, value_name = "FILE")]
+    pub file: Vec<PathBuf>,
+    /// The project's name
+    #[arg(short, long, value_name = "NAME")]
+    pub project_name: Option<String>,
+    /// A file with variables, instead of `.env`; repeatable
+    #[arg(long, value_name = "FILE")]
+    pub env_file: Vec<PathBuf>,
+    /// A profile to enable; repeatable, `*` for all
+    #[arg(long, value_name = "PROFILE")]
+    pub profile: Vec<String>,
+    /// Where relative paths start, instead of the first file's folder
+    #[arg(long, value_name = "DIR")]
+    pub project_directory: Option<PathBuf>,
+    /// How the model is printed
+    #[arg(long, value_enum, default_value_t = ConfigFormat::Yaml)]
+    pub format: ConfigFormat,
+    /// Leave variables as they are written
+    #[arg(long)]
+    pub no_interpolate: bool,
+    /// Leave relative paths as they are written
+    #[arg(long)]
+    pub no_path_resolution: bool,
+    /// Taken for Docker Compose's sake, whose output it doesn't change either
+    #[arg(long)]
+    pub no_env_resolution: bool,
+}
+
+/// How a model is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ConfigFormat {
+    /// A Compose file.
+    Yaml,
+    /// Data for other programs.
+    Json,
+}
+
+/// Runs `stagecraft compose config`.
+pub fn config(args: ConfigArgs) -> ExitCode {
+    match model(&args) {
+        Ok((text, warnings)) => {
+            warnings.into_iter().for_each(report);
+            match std::io::stdout().lock().write_all(text.as_bytes()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
+        }
+        Err(problems) => {
+            problems.into_iter().for_each(report);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn report(diagnostic: Diagnostic) {
+    eprintln!("{:?}", miette::Report::new(diagnostic));
+}
+
+fn model(args: &ConfigArgs) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let cwd = std::env::current_dir().map_err(|error| {
+        vec![Diagnostic::error("compose::folder", format!("this folder can't be used: {error}"))]
+    })?;
+    let mut variables: std::collections::BTreeMap<String, String> = std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect();
+    variables.entry("PWD".to_owned()).or_insert_with(|| cwd.to_string_lossy().into_owned());
+    let files = WithInput { disk: Disk { base: cwd.clone() } };
+    let given = Discovery {
+        files: args.file.clone(),
+        env_files: args.env_file.clone(),
+        project_dir: args.project_directory.clone(),
+        profiles: args.profile.clone(),
+        variables,
+        warnings: Vec::new(),
+    };
+    let found = discover(given, &cwd, &files)?;
+    let lookup = |name: &str| found.lookup(name);
+    let mut options = LoadOptions::new(found.files.clone(), &lookup);
+    options.project_dir = found.project_dir.clone();
+    options.project_name = args.project_name.clone();
+    options.profiles = found.profiles.clone();
+    options.resolve_paths = !args.no_path_resolution;
+    if args.no_interpolate {
+        options.interpolation = Interpolation::Off;
+    }
+    let Loaded { project, warnings } = load(&options, &files)?;
+    let text = match args.format {
+        ConfigFormat::Yaml => yaml::emit(&project.document()),
+        ConfigFormat::Json => format!("{:#}\n", project.canonical()),
+    };
+    Ok((text, found.warnings.into_iter().chain(warnings).collect()))
+}
+
+/// The disk, with standard input under the name `-`.
+struct WithInput {
+    disk: Disk,
+}
+
+impl Files for WithInput {
+    fn read(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        if path.as_os_str() != "-" {
+            return self.disk.read(path);
+        }
+        let mut text = Vec::new();
+        std::io::stdin().lock().take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
+        Ok(text)
+    }
+
+    fn exists(&self, path: &Path) -> bool {
+        self.disk.exists(path)
+    }
+
+    fn is_dir(&self, path: &Path) -> bool {
+        self.disk.is_dir(path)
+    }
+
+    fn follow_link(&self, path: &Path) -> PathBuf {
+        self.disk.follow_link(path)
+    }
+}

@@ -1,0 +1,511 @@
+//! The phases in order: files into one model, the model into a project.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path as FilePath, PathBuf};
+
+use serde_json::Value as Json;
+
+use super::environment::Environment;
+use super::files::{Files, Memory, clean, join};
+use super::interpolate::{Interpolator, names};
+use super::model::Loaded;
+use super::normalise::Reading;
+use super::path::Path;
+use super::paths::Resolver;
+use super::{
+    Interpolation, LoadOptions, Variable, assemble, cast, check, dotenv, extends, implicit,
+    include, merge, normalise, schema, unique,
+};
+use crate::config::diagnostic::{Diagnostic, Source, Span};
+use crate::config::yaml::{self, Map, Node, Value};
+
+/// A load reads at most this many files, so that includes can't multiply without end.
+const MAX_FILES: usize = 1000;
+
+type Problems = Vec<Diagnostic>;
+type Problem = Box<Diagnostic>;
+
+/// What stays the same throughout a load.
+pub(super) struct Session<'a> {
+    pub files: &'a dyn Files,
+    mode: Interpolation,
+    home: Option<String>,
+    project_dir: PathBuf,
+    warnings: RefCell<Vec<Diagnostic>>,
+    read: RefCell<usize>,
+}
+
+/// The folders of one model.
+pub(super) struct Place {
+    /// What its paths are resolved against: absolute for the project, relative for an include.
+    pub working_dir: PathBuf,
+    /// Where its files are found.
+    pub loader_dir: PathBuf,
+    /// Whether its paths are resolved.
+    pub resolve_paths: bool,
+}
+
+/// Loads Compose files.
+pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
+    let Some(first) = options.files.first() else {
+        return Err(vec![Diagnostic::error("compose::no-file", "no Compose file is named")]);
+    };
+    let dir = match &options.project_dir {
+        Some(dir) => clean(dir),
+        None => clean(first.parent().unwrap_or(FilePath::new(""))),
+    };
+    let session = Session {
+        files,
+        mode: options.interpolation,
+        home: match (options.variables)("HOME") {
+            Variable::Value(home) => Some(home),
+            _ => None,
+        },
+        project_dir: dir.clone(),
+        warnings: RefCell::default(),
+        read: RefCell::default(),
+    };
+    let mut env = Environment::new(options.variables);
+    let name = session.project_name(options, &env, &dir)?;
+    env.set_project(&name);
+    let place = Place {
+        working_dir: dir.clone(),
+        loader_dir: dir.clone(),
+        resolve_paths: options.resolve_paths,
+    };
+    let mut model = session.load_model(&options.files, &env, &place, &[])?;
+    if model.is_empty() {
+        let message = format!("{} says nothing", session.display(first));
+        return Err(vec![Diagnostic::error("compose::empty", message)]);
+    }
+    let span = model.entries().next().map(|(_, entry)| entry.key.clone());
+    if let Some(span) = &span {
+        model.insert("name", Node::string(name.as_str(), span));
+    }
+    implicit::apply(&mut model, &name, &env, session.mode);
+    let project = assemble::project(&session, options, &env, name, model)?;
+    Ok(Loaded { project, warnings: session.warnings.take() })
+}
+
+/// Reads back one rendered file: variables stay references, nothing is looked up.
+pub fn load_text(name: &str, text: &str) -> Result<Loaded, Vec<Diagnostic>> {
+    let host = |_: &str| Variable::Host;
+    let mut options = LoadOptions::new(vec![PathBuf::from(name)], &host);
+    options.interpolation = Interpolation::Template;
+    options.resolve_paths = false;
+    options.resolve_env = false;
+    options.profiles = vec!["*".to_owned()];
+    load(&options, &Memory::new([(name, text)]))
+}
+
+/// The variables that a canonical subtree leaves to the host: references in its strings, and
+/// entries of `environment` without a value.
+pub fn references(canonical: &Json) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    mentions(canonical, &mut found);
+    found
+}
+
+fn mentions(value: &Json, found: &mut BTreeSet<String>) {
+    match value {
+        Json::String(text) => names(text, found),
+        Json::Array(items) => items.iter().for_each(|item| mentions(item, found)),
+        Json::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    ("environment" | "args", Json::Object(entries)) => {
+                        let unset = entries.iter().filter(|(_, value)| value.is_null());
+                        found.extend(unset.map(|(name, _)| name.clone()));
+                    }
+                    // A secret or config that takes its value from a variable.
+                    ("environment", Json::String(name)) if !name.contains('$') => {
+                        found.insert(name.clone());
+                    }
+                    _ => {}
+                }
+                mentions(value, found);
+            }
+        }
+        _ => {}
+    }
+}
+
+impl Session<'_> {
+    /// Whether strings with references stand for any type.
+    pub fn lenient(&self) -> bool {
+        self.mode != Interpolation::Full
+    }
+
+    pub fn mode(&self) -> Interpolation {
+        self.mode
+    }
+
+    pub fn home(&self) -> Option<&str> {
+        self.home.as_deref()
+    }
+
+    pub fn reading(&self) -> Reading {
+        match self.lenient() {
+            true => Reading::Lenient,
+            false => Reading::Strict,
+        }
+    }
+
+    pub fn warn(&self, warning: Diagnostic) {
+        let mut warnings = self.warnings.borrow_mut();
+        if !warnings.iter().any(|known| known.message == warning.message) && warnings.len() < 100 {
+            warnings.push(warning);
+        }
+    }
+
+    /// A path as people would write it: from the project's folder, where it lies below.
+    pub fn display(&self, path: &FilePath) -> String {
+        path.strip_prefix(&self.project_dir).unwrap_or(path).to_string_lossy().into_owned()
+    }
+
+    /// Where a path of the project lies.
+    pub fn locate(&self, path: &str) -> PathBuf {
+        join(&self.project_dir, path)
+    }
+
+    /// Compose would fetch this; a deployment must not depend on what a URL serves that day.
+    pub fn refuse_remote(&self, path: &str, span: &Span) -> Result<(), Problem> {
+        let remote = ["https://", "http://", "git://", "ssh://", "git@", "oci://", "github.com/"];
+        match remote.iter().any(|prefix| path.starts_with(prefix)) {
+            false => Ok(()),
+            true => Err(Box::new(
+                Diagnostic::error("compose::remote", format!("`{path}` is not on this machine"))
+                    .at(span, "named here")
+                    .help("fetch it into the project and name the copy"),
+            )),
+        }
+    }
+
+    fn project_name(
+        &self,
+        options: &LoadOptions,
+        env: &Environment,
+        dir: &FilePath,
+    ) -> Result<String, Problems> {
+        let given = options
+            .project_name
+            .clone()
+            .or_else(|| env.value("COMPOSE_PROJECT_NAME").filter(|name| !name.is_empty()));
+        if let Some(name) = given.filter(|name| !name.is_empty()) {
+            if normal_name(&name) == name {
+                return Ok(name);
+            }
+            return Err(vec![
+                Diagnostic::error("compose::name", format!("`{name}` is not a project name")).help(
+                    "use lowercase letters, digits, `-` and `_`, starting with a letter or digit",
+                ),
+            ]);
+        }
+        let mut named = None;
+        for file in &options.files {
+            for document in self.read_documents(file, None)? {
+                let name = document.as_map().and_then(|map| map.get("name")).cloned();
+                named = name
+                    .filter(|name| name.scalar_text().is_some_and(|text| !text.is_empty()))
+                    .or(named);
+            }
+        }
+        let Some(mut node) = named else {
+            let folder = dir.file_name().map(|name| name.to_string_lossy().into_owned());
+            return match normal_name(&folder.unwrap_or_default()) {
+                name if name.is_empty() => Err(vec![
+                    Diagnostic::error("compose::name", "the project has no name")
+                        .help("write `name:` in the Compose file, or name the folder"),
+                ]),
+                name => Ok(name),
+            };
+        };
+        if self.mode != Interpolation::Off {
+            // The name is needed here, so what only the host knows counts as unset.
+            let lookup = |name: &str| env.get(name);
+            let mut problems = Vec::new();
+            let mut ignored = Vec::new();
+            let interpolator = Interpolator::new(&lookup);
+            cast::interpolate(
+                &mut node,
+                &Path::ROOT.key("name"),
+                &interpolator,
+                &mut problems,
+                &mut ignored,
+            );
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
+        match normal_name(&node.scalar_text().unwrap_or_default()) {
+            name if name.is_empty() => Err(vec![
+                Diagnostic::error("compose::name", "nothing of the project's name is left")
+                    .at(&node.span, "here")
+                    .help("use lowercase letters, digits, `-` and `_`"),
+            ]),
+            name => Ok(name),
+        }
+    }
+
+    fn read_documents(&self, path: &FilePath, from: Option<&Span>) -> Result<Vec<Node>, Problems> {
+        let refused = |message: String| {
+            let diagnostic = Diagnostic::error("compose::read", message);
+            vec![match from {
+                Some(span) => diagnostic.at(span, "named here"),
+                None => diagnostic,
+            }]
+        };
+        *self.read.borrow_mut() += 1;
+        if *self.read.borrow() > MAX_FILES {
+            return Err(refused(format!("more than {MAX_FILES} files are read")));
+        }
+        let name = self.display(path);
+        let bytes = self
+            .files
+            .read(path)
+            .map_err(|error| refused(format!("{name} can't be read: {}", reason(&error))))?;
+        let source: std::sync::Arc<Source> =
+            yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
+        yaml::parse(&source)
+    }
+
+    /// Loads files over each other into one model.
+    pub fn load_model(
+        &self,
+        files: &[PathBuf],
+        env: &Environment,
+        place: &Place,
+        chain: &[PathBuf],
+    ) -> Result<Map, Problems> {
+        let mut model = Map::default();
+        for file in files {
+            for document in self.read_documents(file, None)? {
+                model = self.add_document(model, document, file, env, place, chain)?;
+            }
+        }
+        let mut problems = Vec::new();
+        let Some(span) = model.entries().next().map(|(_, entry)| entry.key.clone()) else {
+            return Ok(model);
+        };
+        let mut node = Node::new(Value::Map(model), &span);
+        normalise::defaults(&mut node, self.reading(), &mut problems);
+        check::values(&node, self.lenient(), &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        if place.resolve_paths {
+            let resolver = Resolver {
+                base: place.working_dir.clone(),
+                home: self.home(),
+                files: self.files,
+                lenient: self.lenient(),
+            };
+            resolver.resolve(&mut node);
+        }
+        let Value::Map(mut model) = node.value else { return Ok(Map::default()) };
+        // An include's own variables reach the lists of its services, as in Compose.
+        if let Some(services) = model.get_mut("services").and_then(Node::as_map_mut) {
+            for (_, service) in services.iter_mut() {
+                let environment = service.as_map_mut().and_then(|map| map.get_mut("environment"));
+                if let Some(environment) = environment.filter(|node| node.as_list().is_some()) {
+                    implicit::resolve(environment, env, self.mode, true);
+                }
+            }
+        }
+        Ok(model)
+    }
+
+    fn add_document(
+        &self,
+        mut model: Map,
+        document: Node,
+        file: &FilePath,
+        env: &Environment,
+        place: &Place,
+        chain: &[PathBuf],
+    ) -> Result<Map, Problems> {
+        let (mut document, resets) = self.prepare(document, env)?;
+        extends::apply(self, env, &mut document, file, &place.loader_dir, &resets)
+            .map_err(|problem| vec![*problem])?;
+        merge::apply_resets(&mut model, &resets);
+        let mut chain = chain.to_vec();
+        chain.push(file.to_owned());
+        include::apply(self, env, &mut document, place, &chain)?;
+        let span = document.entries().next().map(|(_, entry)| entry.key.clone());
+        let mut node = self.combine(model, document)?;
+        let violations = schema::validate(&node, self.lenient());
+        if !violations.is_empty() {
+            return Err(violations);
+        }
+        if let (Some(map), Some(span)) = (node.as_map_mut(), span)
+            && let Some(version) = map.remove("version")
+        {
+            let message = format!("{}: `version` means nothing any more", span.source.name);
+            self.warn(
+                Diagnostic::warning("compose::version", message)
+                    .at(&version.span, "ignored")
+                    .help("remove the line"),
+            );
+        }
+        self.canonical(node)
+    }
+
+    /// Interpolates a document and takes its `!reset` places out.
+    fn prepare(
+        &self,
+        mut document: Node,
+        env: &Environment,
+    ) -> Result<(Map, Vec<Vec<String>>), Problems> {
+        let resets = merge::take_resets(&mut document);
+        if self.mode != Interpolation::Off {
+            let lookup = |name: &str| env.get(name);
+            let interpolator = match self.mode {
+                Interpolation::Template => Interpolator::template(&lookup),
+                _ => Interpolator::new(&lookup),
+            };
+            let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+            cast::interpolate(
+                &mut document,
+                &Path::ROOT,
+                &interpolator,
+                &mut problems,
+                &mut warnings,
+            );
+            warnings.into_iter().for_each(|warning| self.warn(warning));
+            if !problems.is_empty() {
+                return Err(problems);
+            }
+        }
+        match document.value {
+            Value::Map(map) => Ok((map, resets)),
+            _ => {
+                let message =
+                    format!("a Compose file must be a mapping, not {}", document.kind_name());
+                Err(vec![Diagnostic::error("compose::schema", message).at(&document.span, "here")])
+            }
+        }
+    }
+
+    fn combine(&self, model: Map, document: Map) -> Result<Node, Problems> {
+        let span =
+            document.entries().chain(model.entries()).next().map(|(_, entry)| entry.key.clone());
+        let merged =
+            merge::merge_maps(model, document, &Path::ROOT).map_err(|problem| vec![*problem])?;
+        let span = span.unwrap_or_else(|| Span {
+            source: Source { name: String::new(), text: String::new() }.into(),
+            range: 0..0,
+        });
+        let mut node = Node::new(Value::Map(merged), &span);
+        self.unique(&mut node)?;
+        Ok(node)
+    }
+
+    fn unique(&self, node: &mut Node) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        unique::enforce(node, &Path::ROOT, self.lenient(), &mut problems);
+        match problems.is_empty() {
+            true => Ok(()),
+            false => Err(problems),
+        }
+    }
+
+    fn canonical(&self, mut node: Node) -> Result<Map, Problems> {
+        let mut problems = Vec::new();
+        normalise::canonical(&mut node, self.reading(), &mut problems);
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        drop_empty_dns(&mut node);
+        self.unique(&mut node)?;
+        match node.value {
+            Value::Map(map) => Ok(map),
+            _ => Ok(Map::default()),
+        }
+    }
+
+    /// The services of a file that another one extends, and what that file resets.
+    pub fn read_extended(
+        &self,
+        path: &FilePath,
+        env: &Environment,
+        span: &Span,
+    ) -> Result<(Map, Vec<Vec<String>>), Problem> {
+        let first = |problems: Problems| {
+            let fallback =
+                || Diagnostic::error("compose::extends", "the extended file can't be read");
+            Box::new(problems.into_iter().next().unwrap_or_else(fallback))
+        };
+        let mut model = Map::default();
+        let mut resets = Vec::new();
+        for document in self.read_documents(path, Some(span)).map_err(first)? {
+            let (document, found) = self.prepare(document, env).map_err(first)?;
+            merge::apply_resets(&mut model, &found);
+            let node = self.combine(model, document).map_err(first)?;
+            model = self.canonical(node).map_err(first)?;
+            resets = found;
+        }
+        Ok((model, resets))
+    }
+
+    /// The variables of env files, outer variables known to their references.
+    pub fn read_env_files(
+        &self,
+        files: &[PathBuf],
+        env: &Environment,
+    ) -> Result<BTreeMap<String, String>, Problem> {
+        let mut parsed = dotenv::Parsed::default();
+        for file in files {
+            let name = self.display(file);
+            let bytes = self.files.read(file).map_err(|error| {
+                let message = format!("{name} can't be read: {}", reason(&error));
+                Box::new(Diagnostic::error("compose::env-file", message))
+            })?;
+            let lookup = |name: &str| env.get(name);
+            dotenv::parse_into(&name, &bytes, &lookup, dotenv::Style::Full, &mut parsed)?;
+        }
+        self.warn_missing(&parsed.missing);
+        Ok(parsed.variables)
+    }
+
+    pub fn warn_missing(&self, missing: &BTreeSet<String>) {
+        for name in missing {
+            self.warn(Diagnostic::warning(
+                "compose::unset-variable",
+                format!("the variable `{name}` is not set; nothing stands in its place"),
+            ));
+        }
+    }
+}
+
+/// Why a file can't be read, in a few words.
+pub(super) fn reason(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "it is not there".to_owned(),
+        std::io::ErrorKind::PermissionDenied => "it may not be read".to_owned(),
+        std::io::ErrorKind::IsADirectory => "it is a folder".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// A name as Compose makes one of anything: lowercase, without what it can't have.
+fn normal_name(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let kept: String = lower
+        .chars()
+        .filter(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-'))
+        .collect();
+    kept.trim_start_matches(['_', '-']).to_owned()
+}
+
+/// Empty name servers, typically from unset variables, mean none.
+fn drop_empty_dns(model: &mut Node) {
+    let services = model.as_map_mut().and_then(|map| map.get_mut("services"));
+    let Some(services) = services.and_then(Node::as_map_mut) else { return };
+    for (_, service) in services.iter_mut() {
+        let dns = service.as_map_mut().and_then(|map| map.get_mut("dns"));
+        if let Some(items) = dns.and_then(Node::as_list_mut) {
+            items.retain(|item| !item.is_null() && item.as_str() != Some(""));
+        }
+    }
+}
