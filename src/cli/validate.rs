@@ -1,5 +1,6 @@
 //! `stagecraft validate`: everything that is wrong with the configuration, in one run.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -7,7 +8,7 @@ use serde_json::json;
 
 use crate::config::compose::{Disk, Files};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::stagecraft::{self, Config};
+use crate::config::stagecraft::{self, ComposeNames, Config};
 
 use super::diagnostics;
 
@@ -32,7 +33,7 @@ pub fn run(Args {}: &Args, path: &Path, environment: Option<&str>, json: bool) -
     if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
-/// Loads a configuration with all its checks.
+/// Loads a configuration and its Compose files with all checks, for one environment or for each.
 pub fn check(
     path: &Path,
     environment: Option<&str>,
@@ -42,11 +43,38 @@ pub fn check(
         Ok((config, warnings)) => (config, warnings),
         Err(problems) => return (None, problems),
     };
-    if let Some(name) = environment
-        && let Err(problem) = config.environment(name)
-    {
-        problems.push(*problem);
+    let wanted = match environment {
+        Some(name) => vec![config.environment(name)],
+        None => config.environments().map(|name| config.environment(name)).collect(),
+    };
+    let mut readings = Vec::new();
+    for environment in wanted {
+        match environment {
+            Ok(environment) => readings.push(environment.variables),
+            Err(problem) => problems.push(*problem),
+        }
     }
+    if readings.is_empty() {
+        readings.push(BTreeMap::new());
+    }
+    let mut names = Some(ComposeNames::default());
+    for variables in &readings {
+        let found = match ComposeNames::read(&config, variables, files) {
+            Ok((read, warnings)) => {
+                names.iter_mut().for_each(|names| names.extend(read.clone()));
+                warnings
+            }
+            // Without all names, none can be called unknown.
+            Err(errors) => {
+                names = None;
+                errors
+            }
+        };
+        // The environments share their Compose files, and so most of what is wrong there.
+        let new: Vec<_> = found.into_iter().filter(|problem| !problems.contains(problem)).collect();
+        problems.extend(new);
+    }
+    problems.extend(names.iter().flat_map(|names| config.check_against(names)));
     (Some(config), problems)
 }
 
@@ -81,8 +109,16 @@ mod tests {
     use super::*;
     use crate::config::compose::Memory;
 
+    const COMPOSE: &str = "
+services:
+  api: { image: \"api:${API_TAG}\" }
+  db: { image: db, volumes: [\"${DB_VOLUME:?}:/data\"], profiles: [own-db] }
+volumes: { data: {} }
+";
+
     fn checked(text: &str, environment: Option<&str>) -> Vec<Diagnostic> {
-        check(Path::new("stagecraft.yml"), environment, &Memory::new([("stagecraft.yml", text)])).1
+        let files = [("stagecraft.yml", text), ("docker-compose.yml", COMPOSE)];
+        check(Path::new("stagecraft.yml"), environment, &Memory::new(files)).1
     }
 
     #[test]
@@ -123,6 +159,51 @@ mod tests {
     }
 
     #[test]
+    fn names_are_compared_with_the_compose_files() {
+        let text = "project: { name: a }
+hosts: { app: [one, two] }
+services: { apy: { role: app } }
+environments: { qa: { db_volume: data, api_tga: x, db: { replicas: 1 } }, dev: { db_volume: data } }
+";
+        insta::assert_snapshot!(diagnostics::text(&checked(text, None), false), @r#"
+        config::service-without-role
+
+          × the service `api` has no role, and there is more than one host
+           ╭─[docker-compose.yml:3:3]
+         2 │ services:
+         3 │   api: { image: "api:${API_TAG}" }
+           ·   ─┬─
+           ·    ╰── where does it run?
+         4 │   db: { image: db, volumes: ["${DB_VOLUME:?}:/data"], profiles: [own-db] }
+           ╰────
+          help: say where it runs, under `services`: `api: { role: ROLE }`
+
+        config::unknown-service
+
+          × unknown service `apy`
+           ╭─[stagecraft.yml:3:13]
+         2 │ hosts: { app: [one, two] }
+         3 │ services: { apy: { role: app } }
+           ·             ─┬─
+           ·              ╰── not a service of the Compose files
+         4 │ environments: { qa: { db_volume: data, api_tga: x, db: { replicas: 1 } }, dev: { db_volume: data } }
+           ╰────
+          help: did you mean `api`?
+
+        config::unknown-key
+
+          × unknown key `api_tga`
+           ╭─[stagecraft.yml:4:40]
+         3 │ services: { apy: { role: app } }
+         4 │ environments: { qa: { db_volume: data, api_tga: x, db: { replicas: 1 } }, dev: { db_volume: data } }
+           ·                                        ───┬───
+           ·                                           ╰── not a key of `environments.qa`
+           ╰────
+          help: did you mean `api_tag`?
+        "#);
+    }
+
+    #[test]
     fn a_missing_file_is_a_problem() {
         let (_, problems) = check(Path::new("stagecraft.yml"), None, &Memory::default());
         insta::assert_snapshot!(diagnostics::text(&problems, false), @r#"
@@ -130,6 +211,13 @@ mod tests {
 
           × there is no stagecraft.yml
           help: `stagecraft init` writes one; `--config FILE` names another
+        "#);
+        let files = Memory::new([("stagecraft.yml", "project: { name: a }")]);
+        let (_, problems) = check(Path::new("stagecraft.yml"), None, &files);
+        insta::assert_snapshot!(diagnostics::text(&problems, false), @r#"
+        compose::read
+
+          × docker-compose.yml can't be read: it is not there
         "#);
     }
 }

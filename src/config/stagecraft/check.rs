@@ -10,19 +10,9 @@ use super::environment::{EnvironmentSettings, ServiceOverride};
 use super::hosts::{self, Machine};
 use super::kinds::{Row, Spanned};
 use super::load::{Config, sort};
+use super::names::ComposeNames;
 use super::texts::Name;
 use super::types::{File, Mode, NetworkProvider, StateSettings, Store, World};
-
-/// The names that the Compose files bring.
-#[derive(Debug, Clone, Default)]
-pub struct ComposeNames {
-    /// The services, and where each is declared.
-    pub services: BTreeMap<String, Option<Span>>,
-    /// The services that have profiles, and so need not run anywhere.
-    pub optional: BTreeSet<String>,
-    /// The variables that the files interpolate.
-    pub variables: BTreeSet<String>,
-}
 
 /// What is wrong with a file by itself.
 pub(super) fn check(file: &File) -> Vec<Diagnostic> {
@@ -157,14 +147,22 @@ fn placement(
 ) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     let roles = hosts::roles(file, name, &row.value);
-    for (service, of) in file.services.rows() {
-        let special = row.value.rest.services.get(service);
+    let specials = &row.value.rest.services;
+    let usual = file.services.rows().map(|(service, of)| (service, &of.key));
+    // A service that only this environment mentions needs a place once it is asked for.
+    let own = specials.rows().filter(|(service, special)| {
+        let asked = special.value.mode == Some(Mode::Container) || special.value.role.is_some();
+        asked && file.services.get(service).is_none()
+    });
+    for (service, key) in usual.chain(own.map(|(service, of)| (service, &of.key))) {
+        let special = specials.get(service);
         if special.is_some_and(|special| special.mode == Some(Mode::External)) {
             continue;
         }
-        let Some(role) = role(of.value.role.as_ref(), special) else {
+        let usual = file.services.get(service).and_then(|usual| usual.role.as_ref());
+        let Some(role) = role(usual, special) else {
             if machines.len() > 1 {
-                found.push(homeless(service, Some(&of.key)));
+                found.push(homeless(service, Some(key)));
             }
             continue;
         };

@@ -7,15 +7,16 @@ mod environment;
 mod hosts;
 mod kinds;
 mod load;
+mod names;
 mod resolve;
 mod schema;
 mod texts;
 mod types;
 
-pub use check::ComposeNames;
 pub use environment::{EnvironmentRest, EnvironmentSettings, Scalar, ServiceOverride};
 pub use kinds::*;
 pub use load::{Config, load};
+pub use names::ComposeNames;
 pub use resolve::{CloudHost, Environment, Rollout, SecretsFile, Service, State};
 pub use schema::schema;
 pub use texts::*;

@@ -84,5 +84,13 @@ const MISTAKES: &[(&str, &str)] = &[
         "project: { name: a }\nenvironments: { qa: { variables: { A-B: c } } }",
         "`A-B` is not a variable's name",
     ),
+    (
+        "project: { name: a }\nhosts: { a: [x], b: [y] }\nenvironments: { qa: { db: { mode: container } } }",
+        "`db` has no role",
+    ),
+    (
+        "project: { name: a }\nhosts: { a: [x], b: [y] }\nenvironments: { qa: { hosts: { a: [z] }, db: { role: b } } }",
+        "`qa` has no host with the role `b`",
+    ),
     ("project: { name: a", "not valid YAML"),
 ];
