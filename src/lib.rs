@@ -5,7 +5,10 @@
 pub mod apply;
 pub mod cli;
 pub mod config;
+pub mod desired;
 pub mod diff;
+pub mod engine;
 pub mod model;
 pub mod state;
+pub mod view;
 pub mod world;

@@ -1,16 +1,20 @@
-//! `stagecraft compose config`: the canonical Compose model, as `docker compose config` prints it.
+//! `stagecraft compose`: the Compose model, as Docker Compose and as the hosts read it.
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
+use super::{Format, Global, block_on};
 use crate::config::compose::{
     Discovery, Disk, Files, Interpolation, LoadOptions, Loaded, discover, load,
 };
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
+use crate::engine::Problem;
+use crate::model::{Failure, Request, Spec};
+use crate::view;
 
 /// Print the project in its canonical form.
 #[derive(Debug, Args)]
@@ -30,9 +34,6 @@ pub struct ConfigArgs {
     /// Where relative paths start, instead of the first file's folder
     #[arg(long, value_name = "DIR")]
     pub project_directory: Option<PathBuf>,
-    /// How the model is printed
-    #[arg(long, value_enum, default_value_t = ConfigFormat::Yaml)]
-    pub format: ConfigFormat,
     /// Leave variables as they are written
     #[arg(long)]
     pub no_interpolate: bool,
@@ -44,37 +45,56 @@ pub struct ConfigArgs {
     pub no_env_resolution: bool,
 }
 
-/// How a model is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum ConfigFormat {
-    /// A Compose file.
-    Yaml,
-    /// Data for other programs.
-    Json,
+/// What `stagecraft compose` does.
+#[derive(Debug, clap::Subcommand)]
+pub enum Verb {
+    /// Print the canonical model, as `docker compose config` does
+    Config(ConfigArgs),
+    /// Print what the environment's hosts would run
+    Render {
+        /// One host alone
+        #[arg(long, value_name = "NAME")]
+        host: Option<String>,
+    },
 }
 
-/// Runs `stagecraft compose config`.
-pub fn config(args: ConfigArgs) -> ExitCode {
-    match model(&args) {
-        Ok((text, warnings)) => {
-            warnings.into_iter().for_each(report);
-            match std::io::stdout().lock().write_all(text.as_bytes()) {
-                Ok(()) => ExitCode::SUCCESS,
-                Err(_) => ExitCode::FAILURE,
-            }
-        }
-        Err(problems) => {
-            problems.into_iter().for_each(report);
-            ExitCode::FAILURE
-        }
+pub fn run(verb: &Verb, global: &Global) -> Result<ExitCode, Problem> {
+    match verb {
+        Verb::Config(args) => config(args, global),
+        Verb::Render { host } => render(host.as_deref(), global),
     }
 }
 
-fn report(diagnostic: Diagnostic) {
-    eprintln!("{:?}", miette::Report::new(diagnostic));
+fn config(args: &ConfigArgs, global: &Global) -> Result<ExitCode, Problem> {
+    let (text, warnings) =
+        model(args, global.format == Format::Json).map_err(Problem::Diagnostics)?;
+    for warning in warnings {
+        global.remark(&view::error::diagnostic(&warning, global.paint_errors()));
+    }
+    global.print(&text);
+    Ok(ExitCode::SUCCESS)
 }
 
-fn model(args: &ConfigArgs) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>> {
+fn render(host: Option<&str>, global: &Global) -> Result<ExitCode, Problem> {
+    let engine = global.open()?;
+    let desired = block_on(engine.plan(&Request::default()))?.desired;
+    if let Some(name) = host.filter(|name| !desired.hosts.contains_key(*name)) {
+        let known: Vec<&str> = desired.hosts.keys().map(String::as_str).collect();
+        return Err(Failure::new(format!("there is no host {name}"))
+            .hint(format!("the environment has {}", known.join(", ")))
+            .into());
+    }
+    let files = desired.resources.iter().filter_map(|(address, resource)| match &resource.spec {
+        Spec::File(file) => Some((address.on_host()?, file)),
+        _ => None,
+    });
+    for (on, file) in files.filter(|(on, _)| host.is_none_or(|host| host == *on)) {
+        global.print(&format!("# {on}:{}\n{}", file.path, file.content));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn model(args: &ConfigArgs, json: bool) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>> {
     let cwd = std::env::current_dir().map_err(|error| {
         vec![Diagnostic::error("compose::folder", format!("this folder can't be used: {error}"))]
     })?;
@@ -102,9 +122,9 @@ fn model(args: &ConfigArgs) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>
         options.interpolation = Interpolation::Off;
     }
     let Loaded { project, warnings } = load(&options, &files)?;
-    let text = match args.format {
-        ConfigFormat::Yaml => yaml::emit(&project.document()),
-        ConfigFormat::Json => format!("{:#}\n", project.canonical()),
+    let text = match json {
+        false => yaml::emit(&project.document()),
+        true => format!("{:#}\n", project.canonical()),
     };
     Ok((text, found.warnings.into_iter().chain(warnings).collect()))
 }

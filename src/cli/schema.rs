@@ -1,19 +1,35 @@
-//! `stagecraft schema`: the JSON Schema of `stagecraft.yml`.
+//! `stagecraft schema`: the JSON Schemas of the formats that people and programs write against.
 
-use std::io::{self, Write};
 use std::process::ExitCode;
 
+use clap::ValueEnum;
+
+use super::Global;
 use crate::config::stagecraft;
+use crate::engine::Problem;
+use crate::view;
 
-/// Print the JSON Schema of stagecraft.yml.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Which format
+    #[arg(value_enum, default_value_t)]
+    of: Of,
+}
 
-/// Prints the schema.
-pub fn run(Args {}: &Args) -> ExitCode {
-    let written = writeln!(io::stdout(), "{:#}", stagecraft::schema());
-    match written {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::FAILURE,
-    }
+/// The formats that have a schema.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+enum Of {
+    /// stagecraft.yml
+    #[default]
+    Config,
+    /// The JSON form of plans
+    Plan,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
+    global.print(&match args.of {
+        Of::Config => view::json::pretty(&stagecraft::schema()),
+        Of::Plan => view::json::plan_schema(),
+    });
+    Ok(ExitCode::SUCCESS)
 }

@@ -7,7 +7,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::Proposal;
-use crate::model::{Act, Action, Address, Desired, Kind, Step};
+use crate::model::{Act, Action, Address, Desired, Kind, Spec, Step};
 
 /// Resources that wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,12 +81,20 @@ pub fn chain_rollouts(
     }
     for hosts in rolling.values() {
         for (index, address) in hosts.iter().enumerate() {
+            let at_once = max_parallel(desired, address);
             if let (Some(before), Some(proposal)) =
-                (index.checked_sub(desired.max_parallel.max(1)), proposals.get_mut(*address))
+                (index.checked_sub(at_once), proposals.get_mut(*address))
             {
                 proposal.after.insert(hosts[before].clone());
             }
         }
+    }
+}
+
+fn max_parallel(desired: &Desired, address: &Address) -> usize {
+    match desired.resources.get(address).map(|resource| &resource.spec) {
+        Some(Spec::Service(spec)) => spec.rollout.max_parallel.max(1) as usize,
+        _ => 1,
     }
 }
 

@@ -51,7 +51,8 @@ impl Kind {
 
 /// A resource's name: `service.app-1/api`, `file.app-1/compose.yml`, `host.app-1`,
 /// `release.staging`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, schemars::JsonSchema)]
+#[schemars(with = "String")]
 pub struct Address {
     kind: Kind,
     scope: String,

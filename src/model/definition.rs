@@ -19,8 +19,6 @@ pub fn comparable(definition: &Object) -> Object {
     }
     if let Some(Value::Object(deploy)) = kept.get_mut("deploy") {
         deploy.remove("replicas");
-        // Placement is a scheduler's business; Compose prints it and makes nothing of it.
-        deploy.remove("placement");
     }
     if kept.get("deploy").and_then(Value::as_object).is_some_and(Object::is_empty) {
         kept.remove("deploy");

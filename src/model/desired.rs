@@ -18,8 +18,6 @@ pub struct Desired {
     pub hosts: BTreeMap<String, Host>,
     /// The resources and their edges.
     pub resources: BTreeMap<Address, Resource>,
-    /// How many hosts of one service may roll at once.
-    pub max_parallel: usize,
 }
 
 /// One thing that should exist.
@@ -164,7 +162,7 @@ pub struct Limits {
 }
 
 /// An image held fast.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ImagePin {
     /// Docker's image id on the host that ran it.
     pub id: String,
@@ -213,6 +211,8 @@ pub struct RolloutSpec {
     pub stop_grace_s: u64,
     /// How long a new container is watched after it became healthy, in milliseconds.
     pub monitor_ms: u64,
+    /// How many hosts may roll at once.
+    pub max_parallel: u32,
 }
 
 /// Which goes first.

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::{ImagePin, Object};
 
 /// A container as a plan names it: the id acts, the name is for people.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct ContainerRef {
     /// Docker's full id.
     pub id: String,
@@ -16,7 +18,7 @@ pub struct ContainerRef {
 }
 
 /// One idempotent act on one host. Doing it twice is the same as doing it once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Effect {
     /// The host's name.
     pub host: String,
@@ -26,7 +28,7 @@ pub struct Effect {
 }
 
 /// What an effect does.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(tag = "act", rename_all = "snake_case")]
 pub enum Act {
     /// Makes the environment's directory and what belongs in it.
@@ -207,7 +209,9 @@ impl Act {
 }
 
 /// Why an effect could not be performed. It holds no secret.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error, schemars::JsonSchema,
+)]
 #[error("{what}")]
 pub struct Failure {
     /// What happened, in one sentence with the host.

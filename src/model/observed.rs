@@ -34,10 +34,15 @@ impl Observed {
             Sight::Blocked(_) => None,
         }
     }
+
+    /// Whether no host answered.
+    pub fn is_blind(&self) -> bool {
+        self.hosts.values().all(|sight| matches!(sight, Sight::Blocked(_)))
+    }
 }
 
 /// Why nothing is known about a host.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Blocked {
     /// The class of reason.
     pub reason: BlockedReason,
@@ -46,7 +51,7 @@ pub struct Blocked {
 }
 
 /// The classes of reasons for which a host cannot be observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BlockedReason {
     /// No connection: name unknown, no route, refused, timed out.

@@ -10,7 +10,7 @@ use super::{Address, Blocked, Effect, RolloutOrder};
 pub const PLAN_FORMAT: &str = "1.0";
 
 /// The difference between what should be and what is, and how to close it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Plan {
     /// `PLAN_FORMAT` of the program that made it.
     pub format_version: String,
@@ -55,7 +55,7 @@ impl Plan {
 }
 
 /// What was asked for: all that is needed to make the same plan again.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Request {
     /// The version given on the command line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,9 @@ pub struct Request {
 }
 
 /// How many changes of each sort; the release record is not counted.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 pub struct Summary {
     /// Things made.
     pub add: usize,
@@ -83,7 +85,7 @@ pub struct Summary {
 }
 
 /// What happens to one resource.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Change {
     /// Which.
     pub address: Address,
@@ -103,7 +105,7 @@ pub struct Change {
 }
 
 /// What happens to a resource.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
     /// It is made.
@@ -117,7 +119,9 @@ pub enum Action {
 }
 
 /// Why a resource changes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(tag = "cause", rename_all = "snake_case")]
 pub enum Cause {
     /// It should be there and is not.
@@ -154,7 +158,7 @@ pub enum Cause {
 }
 
 /// One attribute before and after.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct FieldChange {
     /// The attribute's path, e.g. `deploy.replicas` or `environment.LOG_LEVEL`.
     pub path: String,
@@ -170,7 +174,7 @@ pub struct FieldChange {
 }
 
 /// How a service's containers are replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Rollout {
     /// Which goes first.
     pub order: RolloutOrder,
@@ -186,7 +190,7 @@ pub struct Rollout {
 }
 
 /// Something that cannot be planned.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct BlockedEntry {
     /// The host or resource.
     pub address: Address,
@@ -196,7 +200,9 @@ pub struct BlockedEntry {
 }
 
 /// What a reader of a plan should know besides its changes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(tag = "note", rename_all = "snake_case")]
 pub enum Note {
     /// A volume that nothing uses any more stays.
@@ -219,7 +225,7 @@ pub enum Note {
 }
 
 /// One effect, what it waits for, and what undoes it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Step {
     /// Its number; steps are numbered from 1 in a valid order.
     pub id: usize,

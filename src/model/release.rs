@@ -93,10 +93,18 @@ pub struct ReleaseHead {
     pub version: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
+    /// The hosts that it concerned.
+    #[serde(default)]
+    pub hosts: Vec<String>,
 }
 
 impl From<&Release> for ReleaseHead {
     fn from(release: &Release) -> Self {
-        Self { number: release.number, version: release.version.clone(), outcome: release.outcome }
+        Self {
+            number: release.number,
+            version: release.version.clone(),
+            outcome: release.outcome,
+            hosts: release.hosts.clone(),
+        }
     }
 }

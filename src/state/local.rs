@@ -18,7 +18,8 @@ pub struct LocalStore {
 #[derive(Debug)]
 pub struct LocalLock {
     _lock: File,
-    journal: File,
+    store: LocalStore,
+    journal: Option<File>,
     holder: PathBuf,
 }
 
@@ -28,11 +29,13 @@ impl LocalStore {
         Self { folder }
     }
 
+    /// The folder, as errors name it.
+    pub fn place(&self) -> String {
+        self.folder.display().to_string()
+    }
+
     fn broken(&self, what: &str, error: &dyn std::fmt::Display) -> StateError {
-        StateError::Broken {
-            place: self.folder.display().to_string(),
-            what: format!("{what}: {error}"),
-        }
+        StateError::Broken { place: self.place(), what: format!("{what}: {error}") }
     }
 
     fn release_path(&self, number: u64) -> PathBuf {
@@ -43,7 +46,7 @@ impl LocalStore {
     ///
     /// # Errors
     /// A record cannot be read, or is of a later format.
-    pub fn list(&self) -> Result<Vec<Release>, StateError> {
+    pub fn releases(&self) -> Result<Vec<Release>, StateError> {
         let mut numbers = Vec::new();
         match fs::read_dir(self.folder.join("releases")) {
             Ok(entries) => {
@@ -58,14 +61,14 @@ impl LocalStore {
             Err(error) => return Err(self.broken("can't be listed", &error)),
         }
         numbers.sort_unstable();
-        numbers.into_iter().map(|number| self.get(number)).collect()
+        numbers.into_iter().map(|number| self.release(number)).collect()
     }
 
     /// One release.
     ///
     /// # Errors
     /// There is no such release, or its record cannot be read.
-    pub fn get(&self, number: u64) -> Result<Release, StateError> {
+    pub fn release(&self, number: u64) -> Result<Release, StateError> {
         match fs::read(self.release_path(number)) {
             Ok(bytes) => super::parse_release(&bytes)
                 .map_err(|what| self.broken(&format!("holds a bad release {number}"), &what)),
@@ -87,30 +90,30 @@ impl LocalStore {
         self.write(&self.release_path(release.number), &bytes)
     }
 
-    /// Stores bytes under their content address, and returns it.
+    /// Stores a text under its content address, and returns it.
     ///
     /// # Errors
     /// They cannot be written.
-    pub fn put_blob(&self, bytes: &[u8]) -> Result<String, StateError> {
-        let address = sha256_hex(bytes);
+    pub fn put_blob(&self, content: &str) -> Result<String, StateError> {
+        let address = sha256_hex(content);
         let path = self.folder.join("blobs").join(&address);
         if !path.exists() {
-            self.write(&path, bytes)?;
+            self.write(&path, content.as_bytes())?;
         }
         Ok(address)
     }
 
-    /// The bytes under a content address.
+    /// The text under a content address.
     ///
     /// # Errors
     /// They are not there, or are not what the address says.
-    pub fn get_blob(&self, address: &str) -> Result<Vec<u8>, StateError> {
-        let bytes = fs::read(self.folder.join("blobs").join(address))
+    pub fn get_blob(&self, address: &str) -> Result<String, StateError> {
+        let text = fs::read_to_string(self.folder.join("blobs").join(address))
             .map_err(|error| self.broken(&format!("lacks blob {address}"), &error))?;
-        if sha256_hex(&bytes) != address {
+        if sha256_hex(&text) != address {
             return Err(self.broken("is damaged", &format!("blob {address} has other content")));
         }
-        Ok(bytes)
+        Ok(text)
     }
 
     fn write(&self, path: &Path, bytes: &[u8]) -> Result<(), StateError> {
@@ -127,43 +130,85 @@ impl LocalStore {
         write().map_err(|error| self.broken("can't be written", &error))
     }
 
+    /// The lines of a release's journal; none when it has none.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn journal(&self, number: u64) -> Result<Vec<String>, StateError> {
+        match fs::read_to_string(self.journal_path(number)) {
+            Ok(text) => Ok(text.lines().map(str::to_owned).collect()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(self.broken("can't be read", &error)),
+        }
+    }
+
+    fn journal_path(&self, number: u64) -> PathBuf {
+        self.folder.join("journal").join(format!("{number:08}.jsonl"))
+    }
+
+    /// Who holds the lock, if anybody does.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn lock_status(&self) -> Result<Option<String>, StateError> {
+        match File::open(self.folder.join("lock")) {
+            Ok(lock) => match lock.try_lock_shared() {
+                Ok(()) => Ok(None),
+                Err(TryLockError::WouldBlock) => Ok(Some(self.holder())),
+                Err(TryLockError::Error(error)) => Err(self.broken("can't be read", &error)),
+            },
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(self.broken("can't be read", &error)),
+        }
+    }
+
+    fn holder(&self) -> String {
+        super::holder_name(&fs::read_to_string(self.folder.join("lock.json")).unwrap_or_default())
+    }
+
     /// Takes the lock, or says who holds it. Never waits.
     ///
     /// # Errors
     /// Somebody else holds it; or the folder cannot be written.
-    pub fn lock(&self, holder: &Holder, release: u64) -> Result<LocalLock, StateError> {
-        let open = |path: &Path, append: bool| {
-            let mut options = OpenOptions::new();
-            options.create(true).write(true).append(append).truncate(false);
-            options.open(path).map_err(|error| self.broken("can't be locked", &error))
-        };
-        let journals = self.folder.join("journal");
-        fs::create_dir_all(&journals).map_err(|error| self.broken("can't be locked", &error))?;
-        let lock = open(&self.folder.join("lock"), false)?;
+    pub fn lock(&self, holder: &Holder) -> Result<LocalLock, StateError> {
+        let refuse = |error: io::Error| self.broken("can't be locked", &error);
+        fs::create_dir_all(self.folder.join("journal")).map_err(refuse)?;
+        let mut options = OpenOptions::new();
+        options.create(true).write(true).truncate(false);
+        let lock = options.open(self.folder.join("lock")).map_err(refuse)?;
         let note = self.folder.join("lock.json");
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(StateError::Locked {
-                    place: self.folder.display().to_string(),
-                    holder: super::holder_text(&fs::read(&note).unwrap_or_default()),
-                });
+                return Err(StateError::Locked { place: self.place(), holder: self.holder() });
             }
-            Err(TryLockError::Error(error)) => return Err(self.broken("can't be locked", &error)),
+            Err(TryLockError::Error(error)) => return Err(refuse(error)),
         }
         self.write(&note, &serde_json::to_vec(holder).unwrap_or_default())?;
-        let journal = open(&journals.join(format!("{release:08}.jsonl")), true)?;
-        Ok(LocalLock { _lock: lock, journal, holder: note })
+        Ok(LocalLock { _lock: lock, store: self.clone(), journal: None, holder: note })
     }
 }
 
 impl LocalLock {
-    /// Appends a line to the journal.
+    /// Chooses the release whose journal the next lines belong to.
+    ///
+    /// # Errors
+    /// The journal cannot be opened.
+    pub fn open_journal(&mut self, number: u64) -> Result<(), StateError> {
+        let journal =
+            OpenOptions::new().create(true).append(true).open(self.store.journal_path(number));
+        self.journal =
+            Some(journal.map_err(|error| self.store.broken("can't be written", &error))?);
+        Ok(())
+    }
+
+    /// Adds a line to the journal.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn journal(&mut self, line: &str) -> io::Result<()> {
-        writeln!(self.journal, "{line}")
+    pub fn journal(&mut self, line: &str) -> Result<(), StateError> {
+        let Some(journal) = &mut self.journal else { return Ok(()) };
+        writeln!(journal, "{line}").map_err(|error| self.store.broken("can't be written", &error))
     }
 }
 
@@ -186,19 +231,19 @@ mod tests {
     fn the_second_to_lock_is_told_who_was_first() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path().join("state"));
-        let lock = store.lock(&holder(), 1).unwrap();
-        let refused = store.lock(&holder(), 1).unwrap_err().to_string();
+        let lock = store.lock(&holder()).unwrap();
+        let refused = store.lock(&holder()).unwrap_err().to_string();
         assert!(refused.contains("locked by a@b (apply, process 7, since now)"), "{refused}");
         drop(lock);
-        store.lock(&holder(), 2).unwrap();
+        store.lock(&holder()).unwrap();
     }
 
     #[test]
     fn a_damaged_blob_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let store = LocalStore::new(folder.path().to_owned());
-        let address = store.put_blob(b"desired").unwrap();
-        assert_eq!(store.get_blob(&address).unwrap(), b"desired");
+        let address = store.put_blob("desired").unwrap();
+        assert_eq!(store.get_blob(&address).unwrap(), "desired");
         fs::write(folder.path().join("blobs").join(&address), "other").unwrap();
         assert!(matches!(store.get_blob(&address), Err(StateError::Broken { .. })));
     }
@@ -209,8 +254,8 @@ mod tests {
         let store = LocalStore::new(folder.path().to_owned());
         fs::create_dir_all(folder.path().join("releases")).unwrap();
         fs::write(store.release_path(1), r#"{"format": 99}"#).unwrap();
-        let refused = store.get(1).unwrap_err().to_string();
+        let refused = store.release(1).unwrap_err().to_string();
         assert!(refused.contains("format 99"), "{refused}");
-        assert!(matches!(store.get(2), Err(StateError::NoRelease(2))));
+        assert!(matches!(store.release(2), Err(StateError::NoRelease(2))));
     }
 }

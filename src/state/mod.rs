@@ -1,10 +1,13 @@
 //! State: what cannot be probed — releases, the lock, the journal. `local` keeps it in a folder,
 //! `host` on the environment's own hosts.
 
+mod host;
 mod local;
 
+pub use host::{HostLock, HostStore};
 pub use local::{LocalLock, LocalStore};
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -68,9 +71,155 @@ fn parse_release(bytes: &[u8]) -> Result<Release, String> {
 }
 
 /// What a holder's note says, for the person who finds the lock taken.
-fn holder_text(note: &[u8]) -> String {
-    match serde_json::from_slice::<Holder>(note) {
+fn holder_name(note: &str) -> String {
+    match serde_json::from_str::<Holder>(note) {
         Ok(holder) => holder.to_string(),
         Err(_) => "somebody who left no name".to_owned(),
+    }
+}
+
+/// Where an environment's releases, lock and journals are kept.
+#[derive(Debug)]
+pub enum Store {
+    /// In a folder.
+    Local(LocalStore),
+    /// On the environment's hosts.
+    Host(HostStore),
+}
+
+/// An environment's lock, held. Dropping it lets go of it.
+#[derive(Debug)]
+pub enum Lock {
+    /// A folder's.
+    Local(LocalLock),
+    /// The hosts'.
+    Host(HostLock),
+}
+
+impl Store {
+    /// Every release on record, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn releases(&self) -> Result<Vec<Release>, StateError> {
+        match self {
+            Store::Local(store) => store.releases(),
+            Store::Host(store) => store.releases().await,
+        }
+    }
+
+    /// One release.
+    ///
+    /// # Errors
+    /// There is none of that number, or the store cannot be read.
+    pub async fn release(&self, number: u64) -> Result<Release, StateError> {
+        match self {
+            Store::Local(store) => store.release(number),
+            Store::Host(store) => store.release(number).await,
+        }
+    }
+
+    /// Puts a release on record, in place of an earlier record of it.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn put(&self, release: &Release) -> Result<(), StateError> {
+        match self {
+            Store::Local(store) => store.put(release),
+            Store::Host(store) => store.put(release).await,
+        }
+    }
+
+    /// Keeps a text; its content address.
+    ///
+    /// # Errors
+    /// The store cannot be written.
+    pub async fn put_blob(&self, text: &str) -> Result<String, StateError> {
+        match self {
+            Store::Local(store) => store.put_blob(text),
+            Store::Host(store) => store.put_blob(text).await,
+        }
+    }
+
+    /// The text at a content address.
+    ///
+    /// # Errors
+    /// It is not there, or is damaged.
+    pub async fn get_blob(&self, address: &str) -> Result<String, StateError> {
+        match self {
+            Store::Local(store) => store.get_blob(address),
+            Store::Host(store) => store.get_blob(address).await,
+        }
+    }
+
+    /// The lines of a release's journal.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn journal(&self, number: u64) -> Result<Vec<String>, StateError> {
+        match self {
+            Store::Local(store) => store.journal(number),
+            Store::Host(store) => store.journal(number).await,
+        }
+    }
+
+    /// Takes the lock everywhere, or says who holds it. Never waits.
+    ///
+    /// # Errors
+    /// Somebody else holds it, or a place cannot be locked.
+    pub async fn lock(&self, holder: &Holder) -> Result<Lock, StateError> {
+        match self {
+            Store::Local(store) => store.lock(holder).map(Lock::Local),
+            Store::Host(store) => store.lock(holder).await.map(Lock::Host),
+        }
+    }
+
+    /// Who holds the lock at each place; none where nobody does.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn lock_status(&self) -> Result<BTreeMap<String, Option<String>>, StateError> {
+        match self {
+            Store::Local(store) => Ok([(store.place(), store.lock_status()?)].into()),
+            Store::Host(store) => store.lock_status().await,
+        }
+    }
+}
+
+impl Lock {
+    /// Chooses the release whose journal the next lines belong to.
+    ///
+    /// # Errors
+    /// The lock was lost, or the journal cannot be opened.
+    pub async fn open_journal(&mut self, number: u64) -> Result<(), StateError> {
+        match self {
+            Lock::Local(lock) => lock.open_journal(number),
+            Lock::Host(lock) => lock.open_journal(number).await,
+        }
+    }
+
+    /// Adds a line to the journal.
+    ///
+    /// # Errors
+    /// The lock was lost, or the journal cannot be written.
+    pub async fn journal(&mut self, line: &str) -> Result<(), StateError> {
+        match self {
+            Lock::Local(lock) => lock.journal(line),
+            Lock::Host(lock) => lock.journal(line).await,
+        }
+    }
+
+    /// Lets go of the lock.
+    ///
+    /// # Errors
+    /// It was lost before.
+    pub async fn release(self) -> Result<(), StateError> {
+        match self {
+            Lock::Local(lock) => {
+                drop(lock);
+                Ok(())
+            }
+            Lock::Host(lock) => lock.release().await,
+        }
     }
 }

@@ -1,14 +1,28 @@
 //! The world: every effect there is. Real hosts over SSH or a local shell, and the simulated world.
 //! Performs and observes what it is told; decides nothing.
 
+pub mod effects;
+pub mod hosts;
+pub mod inspect;
+pub mod layout;
+pub mod probe;
+pub mod quote;
+pub mod refusal;
 pub mod secrets;
+pub mod shell;
 pub mod simulated;
+pub mod transport;
+
+use std::sync::Arc;
 
 use crate::model::{Effect, Failure, Host, Sight};
-use simulated::Simulated;
+pub use hosts::HostsWorld;
+pub use simulated::Simulated;
 
 /// A world to observe and to act upon.
 pub enum World {
+    /// Machines, over SSH or a local shell.
+    Hosts(Arc<HostsWorld>),
     /// Hosts in one JSON file.
     Simulated(Simulated),
 }
@@ -17,6 +31,7 @@ impl World {
     /// Looks at a host.
     pub async fn probe(&self, host: &Host) -> Sight {
         match self {
+            World::Hosts(world) => world.probe(host).await,
             World::Simulated(world) => world.probe(&host.name),
         }
     }
@@ -25,8 +40,9 @@ impl World {
     ///
     /// # Errors
     /// It could not be done, or it is not known whether it was.
-    pub async fn perform(&self, _host: &Host, effect: &Effect) -> Result<(), Failure> {
+    pub async fn perform(&self, host: &Host, effect: &Effect) -> Result<(), Failure> {
         match self {
+            World::Hosts(world) => world.perform(host, effect).await,
             World::Simulated(world) => world.perform(effect),
         }
     }

@@ -144,8 +144,11 @@ impl SimulatedState {
                 detail: format!("the simulated host {host} does not answer"),
             });
         }
-        let Some(host) = self.hosts.get(host) else { return Sight::Seen(Box::default()) };
-        let mut state = host.state.clone();
+        let mesh_ip = Some(mesh_ip(host));
+        let Some(host) = self.hosts.get(host) else {
+            return Sight::Seen(Box::new(HostState { mesh_ip, ..HostState::default() }));
+        };
+        let mut state = HostState { mesh_ip, ..host.state.clone() };
         state.env = host.env.as_ref().map(|env| EnvState {
             mode: 0o600,
             version: version_of(env),
@@ -214,6 +217,13 @@ fn mentions(text: &str, key: &str) -> bool {
             .strip_prefix(key)
             .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_'))
     })
+}
+
+/// The address of a simulated host in its mesh: from the name, in the range that meshes use.
+fn mesh_ip(host: &str) -> String {
+    let digest = sha256_hex(host);
+    let octet = |at: usize| u8::from_str_radix(&digest[at..at + 2], 16).unwrap_or_default();
+    format!("100.{}.{}.{}", 64 + octet(0) % 64, octet(2), octet(4).max(1))
 }
 
 fn digests(secrets: &Secrets) -> BTreeMap<String, String> {

@@ -1,0 +1,22 @@
+//! `stagecraft deploy`: apply a version.
+
+use std::process::ExitCode;
+
+use super::{Global, block_on, run};
+use crate::engine::Problem;
+use crate::model::Request;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The version: the tag of the images, `IMAGE_TAG` in the Compose file
+    version: String,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
+    let engine = global.open()?;
+    let request = Request { version: Some(args.version.clone()), ..Request::default() };
+    block_on(async {
+        let planned = engine.plan(&request).await?;
+        run::apply(&engine, &planned, global).await
+    })
+}

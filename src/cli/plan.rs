@@ -1,0 +1,61 @@
+//! `stagecraft plan`: show what apply would change.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use super::{Global, block_on, run};
+use crate::engine::Problem;
+use crate::model::{Failure, Request};
+use crate::view;
+
+/// Exit code that says that there are changes.
+const CHANGES: u8 = 2;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    pub wish: Wish,
+    /// Exit with 2 where there are changes
+    #[arg(long)]
+    detailed_exitcode: bool,
+    /// Save the plan, to be applied with `stagecraft apply FILE`
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What to plan for.
+#[derive(Debug, clap::Args)]
+pub struct Wish {
+    /// The version to deploy (`IMAGE_TAG`); else the one that the newest release deployed
+    #[arg(long, value_name = "VERSION")]
+    version: Option<String>,
+    /// Destroy the volumes that nothing wants any more, with their data
+    #[arg(long)]
+    prune_volumes: bool,
+}
+
+impl Wish {
+    pub fn request(&self) -> Request {
+        Request {
+            version: self.version.clone(),
+            prune_volumes: self.prune_volumes,
+            ..Request::default()
+        }
+    }
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
+    let engine = global.open()?;
+    let plan = block_on(engine.plan(&args.wish.request()))?.plan;
+    run::show(&plan, global);
+    if let Some(path) = &args.out {
+        std::fs::write(path, view::json::plan(&plan)).map_err(|error| {
+            Failure::new(format!("the plan can't be saved to {}: {error}", path.display()))
+        })?;
+    }
+    Ok(match (plan.blocked.is_empty(), plan.is_empty() || !args.detailed_exitcode) {
+        (false, _) => ExitCode::FAILURE,
+        (true, true) => ExitCode::SUCCESS,
+        (true, false) => ExitCode::from(CHANGES),
+    })
+}

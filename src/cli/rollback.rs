@@ -1,0 +1,30 @@
+//! `stagecraft rollback`: apply an earlier release's stored state.
+
+use std::process::ExitCode;
+
+use super::{Global, block_on, run};
+use crate::engine::Problem;
+use crate::model::Request;
+
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The release to go back to; else the newest that succeeded before the one in force
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+    /// Go on with the secret values now in force where a host no longer keeps the earlier ones
+    #[arg(long)]
+    accept_current_secrets: bool,
+}
+
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
+    let engine = global.open()?;
+    block_on(async {
+        let request = Request {
+            rollback_to: Some(engine.rollback_target(args.to).await?),
+            accept_current_secrets: args.accept_current_secrets,
+            ..Request::default()
+        };
+        let planned = engine.plan(&request).await?;
+        run::apply(&engine, &planned, global).await
+    })
+}

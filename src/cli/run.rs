@@ -1,0 +1,118 @@
+//! What plan, apply, deploy and rollback share: showing a plan, asking, applying, reporting.
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::{Format, Global};
+use crate::engine::{Engine, Planned, Problem};
+use crate::model::{Failure, Outcome, Plan};
+use crate::view::{self, progress};
+
+/// Exit code of a process that was told twice to stop.
+const INTERRUPTED: i32 = 130;
+
+/// Writes a plan in the format that was asked for.
+pub fn show(plan: &Plan, global: &Global) {
+    let text = match global.format {
+        Format::Text => view::plan::text(plan, &global.options()),
+        Format::Json => view::json::plan(plan),
+        Format::Markdown => view::markdown::plan(plan),
+    };
+    global.print(&text);
+}
+
+/// Shows a plan, asks, and applies it.
+pub async fn apply(
+    engine: &Engine,
+    planned: &Planned,
+    global: &Global,
+) -> Result<ExitCode, Problem> {
+    let plan = &planned.plan;
+    // JSON output of an apply is its events; the plan has a verb of its own.
+    if global.format != Format::Json || plan.is_empty() || global.dry_run {
+        show(plan, global);
+    }
+    if !plan.blocked.is_empty() {
+        return Err(Failure::new(
+            "nothing was changed: a part of the environment can't be planned",
+        )
+        .hint("mend what is blocked, or take the host out of the configuration")
+        .into());
+    }
+    if plan.is_empty() || global.dry_run {
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !global.yes {
+        confirm(plan, global)?;
+    }
+    let stop = stop_signals()?;
+    let reporter = Arc::new(Mutex::new(reporter(global)));
+    let ticking = reporter.clone();
+    let ticker = tokio::spawn(async move {
+        let mut second = tokio::time::interval(Duration::from_secs(1));
+        loop {
+            second.tick().await;
+            ticking.lock().unwrap_or_else(PoisonError::into_inner).tick();
+        }
+    });
+    let mut tell = |event: &crate::model::Event| {
+        reporter.lock().unwrap_or_else(PoisonError::into_inner).event(event);
+    };
+    let applied = engine.apply(planned, &mut tell, stop).await;
+    ticker.abort();
+    Ok(match applied?.report.outcome {
+        Outcome::Succeeded => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    })
+}
+
+fn reporter(global: &Global) -> Box<dyn progress::Reporter> {
+    let mode = match global.format {
+        Format::Json => progress::Mode::Json,
+        Format::Text if std::io::stdout().is_terminal() => {
+            let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+            progress::Mode::Live { width: columns.unwrap_or(80) }
+        }
+        _ => progress::Mode::Plain,
+    };
+    progress::reporter(mode, global.paint(), Box::new(std::io::stdout()))
+}
+
+fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new("nobody is there to confirm the plan")
+            .hint("give --yes to apply it without being asked")
+            .into());
+    }
+    global.remark(&format!("Apply this to {}? Only `yes` is taken as one: ", plan.environment));
+    let _ = std::io::stderr().flush();
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match read.is_ok() && answer.trim() == "yes" {
+        true => Ok(()),
+        false => Err(Failure::new("not confirmed; nothing was changed").into()),
+    }
+}
+
+/// Turns true at the first signal that asks the process to end; a second one ends it at once.
+fn stop_signals() -> Result<watch::Receiver<bool>, Problem> {
+    let (sender, receiver) = watch::channel(false);
+    for kind in [SignalKind::interrupt(), SignalKind::terminate(), SignalKind::hangup()] {
+        let mut signals = signal(kind)
+            .map_err(|error| Failure::new(format!("signals can't be received: {error}")))?;
+        let sender = sender.clone();
+        tokio::spawn(async move {
+            while signals.recv().await.is_some() {
+                if sender.send_replace(true) {
+                    std::process::exit(INTERRUPTED);
+                }
+            }
+        });
+    }
+    Ok(receiver)
+}

@@ -1,0 +1,210 @@
+//! The compiler: a configuration and its Compose project into the desired graph. Pure: what it needs
+//! to know of the world is handed to it as `Facts`.
+
+mod edges;
+mod placement;
+mod render;
+mod rollout;
+mod variables;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::compose::{Project, references};
+use crate::config::diagnostic::Diagnostic;
+use crate::model::definition::{fingerprint, limits, networks};
+use crate::model::{
+    Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, EnvUse, FileSpec, Host, HostSpec,
+    NetworkSpec, Object, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
+};
+
+pub use placement::{Placement, Tier};
+pub use variables::Variables;
+
+/// Mode of the rendered Compose file: it holds no secret, but it is nobody's business either.
+const COMPOSE_MODE: u32 = 0o640;
+
+/// The environment to compile.
+#[derive(Debug, Clone)]
+pub struct Blueprint {
+    /// Names and paths.
+    pub site: Site,
+    /// The hosts by name.
+    pub hosts: BTreeMap<String, Host>,
+    /// Where each service runs and how it rolls; services that are not here are left out.
+    pub placements: BTreeMap<String, Placement>,
+    /// The registry and path of images that have no name of their own.
+    pub registry: Option<String>,
+}
+
+/// What the compiler is told about the world.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The version to deploy.
+    pub version: Option<String>,
+    /// The keys of the local secrets file, where there is one.
+    pub secret_keys: Option<BTreeSet<String>>,
+    /// The hosts' own mesh addresses, as far as they know them.
+    pub mesh_ips: BTreeMap<String, String>,
+}
+
+/// Compiles a Compose project, loaded as a template, into the desired graph.
+///
+/// # Errors
+/// What cannot be placed, rendered or rolled, one diagnostic each.
+pub fn compile(
+    blueprint: &Blueprint,
+    project: &Project,
+    facts: &Facts,
+) -> Result<Desired, Vec<Diagnostic>> {
+    let mut compiler =
+        Compiler { blueprint, project, facts, resources: BTreeMap::new(), problems: Vec::new() };
+    for host in blueprint.hosts.keys() {
+        compiler.host(host);
+    }
+    if compiler.problems.is_empty() {
+        edges::connect(blueprint, project, &mut compiler.resources);
+        return Ok(Desired {
+            site: blueprint.site.clone(),
+            version: facts.version.clone(),
+            hosts: blueprint.hosts.clone(),
+            resources: compiler.resources,
+        });
+    }
+    // What is wrong with a host or a service is found wherever it matters; it is said once.
+    let mut said: Vec<Diagnostic> = Vec::new();
+    for problem in compiler.problems {
+        if !said.contains(&problem) {
+            said.push(problem);
+        }
+    }
+    Err(said)
+}
+
+struct Compiler<'a> {
+    blueprint: &'a Blueprint,
+    project: &'a Project,
+    facts: &'a Facts,
+    resources: BTreeMap<Address, Resource>,
+    problems: Vec<Diagnostic>,
+}
+
+impl Compiler<'_> {
+    /// Everything on one host; nothing where nothing is placed on it.
+    fn host(&mut self, host: &str) {
+        let names: Vec<&str> = self
+            .blueprint
+            .placements
+            .iter()
+            .filter(|(_, placement)| placement.hosts.iter().any(|on| on == host))
+            .map(|(name, _)| name.as_str())
+            .collect();
+        if names.is_empty() {
+            return;
+        }
+        let site = &self.blueprint.site;
+        let ground = Address::host(host);
+        self.add(ground.clone(), Spec::Host(HostSpec { directory: site.directory() }), []);
+        let mut base: BTreeSet<Address> = [ground.clone()].into();
+        if let Some(path) = site.env_path.clone() {
+            let source = match &self.facts.secret_keys {
+                Some(keys) => EnvSource::Secrets { keys: keys.clone() },
+                None => EnvSource::Host,
+            };
+            let address = Address::env(host);
+            self.add(address.clone(), Spec::Env(EnvSpec { path, source }), [ground.clone()]);
+            base.insert(address);
+        }
+        let mut definitions: BTreeMap<&str, Object> = BTreeMap::new();
+        for name in names {
+            match render::service(self.blueprint, self.project, self.facts, host, name) {
+                Ok(definition) => {
+                    definitions.insert(name, definition);
+                }
+                Err(problem) => self.problems.push(problem),
+            }
+        }
+        let objects = render::objects(self.project, &definitions);
+        let text = stamp::stamped(&render::file(self.project, site, &definitions));
+        let file = Address::file(host, COMPOSE_FILE);
+        let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
+        self.add(file.clone(), Spec::File(spec), [ground.clone()]);
+        base.insert(file);
+
+        for (key, name) in &objects.networks {
+            let definition = render::object(&self.project.networks[key].canonical);
+            let spec = NetworkSpec { name: name.clone(), definition };
+            self.add(Address::network(host, key), Spec::Network(spec), [ground.clone()]);
+        }
+        for (key, name) in &objects.volumes {
+            let definition = render::object(&self.project.volumes[key].canonical);
+            let spec = VolumeSpec { name: name.clone(), definition };
+            self.add(Address::volume(host, key), Spec::Volume(spec), [ground.clone()]);
+        }
+        for (name, definition) in definitions {
+            self.service(host, name, definition, &objects, &base);
+        }
+    }
+
+    fn service(
+        &mut self,
+        host: &str,
+        name: &str,
+        definition: Object,
+        objects: &render::Objects,
+        base: &BTreeSet<Address>,
+    ) {
+        let placement = &self.blueprint.placements[name];
+        let published = render::published_for_others(self.blueprint, self.project, host, name);
+        let rollout = match rollout::spec(
+            self.project,
+            name,
+            placement,
+            &definition,
+            !published.is_empty(),
+        ) {
+            Ok(rollout) => rollout,
+            Err(problem) => return self.problems.push(problem),
+        };
+        let on = networks(&definition);
+        let mut after = base.clone();
+        let used = on.iter().flatten().filter(|key| objects.networks.contains_key(*key));
+        after.extend(used.map(|key| Address::network(host, key)));
+        let mounted = render::volumes(&definition);
+        let mounted = mounted.iter().filter(|key| objects.volumes.contains_key(**key));
+        after.extend(mounted.map(|key| Address::volume(host, key)));
+        let docker_name = |key: String| match self.project.networks.get(&key) {
+            Some(network) => network.name.clone(),
+            None => key,
+        };
+        let env = match definition.contains_key("env_file") {
+            true => EnvUse::All,
+            false => EnvUse::Keys(references(&definition.clone().into())),
+        };
+        let spec = ServiceSpec {
+            service: name.to_owned(),
+            fingerprint: fingerprint(&definition),
+            image: definition.get("image").and_then(|i| i.as_str()).unwrap_or_default().to_owned(),
+            pin: None,
+            replicas: crate::model::definition::replicas(&definition),
+            limits: limits(&definition),
+            networks: on.map(|keys| keys.into_iter().map(docker_name).collect()),
+            container_name: definition
+                .get("container_name")
+                .and_then(|name| name.as_str())
+                .map(str::to_owned),
+            env,
+            rollout,
+            completes: edges::completes(self.project, name),
+            definition,
+        };
+        self.add(Address::service(host, name), Spec::Service(Box::new(spec)), after);
+    }
+
+    fn add(&mut self, address: Address, spec: Spec, after: impl IntoIterator<Item = Address>) {
+        let after = after.into_iter().collect();
+        self.resources.insert(address, Resource { spec, after });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! An environment opened for work: its configuration, world and store, and the round that every verb
+//! is made of — look, compile, plan, apply. It may use every room but `cli` and `view`.
+
+mod apply;
+mod look;
+mod operator;
+mod planning;
+mod problem;
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::config::compose::{
+    self, Disk, Files, Interpolation, LoadOptions, Project, Variable, dotenv,
+};
+use crate::config::diagnostic::Diagnostic;
+use crate::config::stagecraft::{self, ComposeNames, Config, Environment, State};
+use crate::desired::Variables;
+use crate::model::{Failure, Site};
+use crate::state::{HostStore, LocalStore, Store};
+use crate::world::secrets::Secrets;
+use crate::world::{HostsWorld, Simulated, World};
+
+pub use apply::Applied;
+pub use planning::Planned;
+pub use problem::Problem;
+
+/// Where the configuration is looked for unless told otherwise.
+pub const CONFIG_FILE: &str = "stagecraft.yml";
+
+/// A project's configuration, read and checked, with its Compose files.
+pub struct Workspace {
+    /// The configuration.
+    pub config: Config,
+    /// What is doubtful in it.
+    pub warnings: Vec<Diagnostic>,
+    /// The folder of the configuration file; other paths are relative to it.
+    folder: PathBuf,
+}
+
+/// An environment opened for work.
+pub struct Engine {
+    workspace: Workspace,
+    environment: Environment,
+    site: Site,
+    secrets: Option<Secrets>,
+    world: Arc<World>,
+    store: Store,
+}
+
+impl Workspace {
+    /// Reads the configuration and checks it against its Compose files; everything wrong in either
+    /// comes back at once.
+    ///
+    /// # Errors
+    /// What is wrong in the files, or that they cannot be read.
+    pub fn open(path: &Path) -> Result<Self, Problem> {
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        let (config, warnings) =
+            stagecraft::load(path, &Disk::default()).map_err(Problem::Diagnostics)?;
+        let mut workspace = Self { config, warnings, folder };
+        let checked = workspace.check()?;
+        workspace.warnings.extend(checked);
+        Ok(workspace)
+    }
+
+    /// Checks the names of the configuration against the Compose files; returns warnings.
+    fn check(&self) -> Result<Vec<Diagnostic>, Problem> {
+        let asked = RefCell::new(BTreeSet::new());
+        let variables = |name: &str| {
+            asked.borrow_mut().insert(name.to_owned());
+            // Which values there are is an environment's matter; names can be checked now.
+            Variable::Host
+        };
+        let project = self.load_compose(&variables, vec!["*".to_owned()], None)?;
+        let services = project.services.iter().chain(&project.disabled);
+        let names = ComposeNames {
+            services: services
+                .clone()
+                .map(|(name, _)| (name.clone(), project.spans.get(name).cloned()))
+                .collect(),
+            optional: services
+                .filter(|(_, service)| !service.profiles.is_empty())
+                .map(|(name, _)| name.clone())
+                .collect(),
+            variables: asked.into_inner(),
+        };
+        let found = self.config.check_against(&names);
+        match found.iter().any(Diagnostic::is_error) {
+            true => Err(Problem::Diagnostics(found)),
+            false => Ok(found),
+        }
+    }
+
+    /// Loads the Compose files as templates for hosts.
+    fn load_compose(
+        &self,
+        variables: &dyn Fn(&str) -> Variable,
+        profiles: Vec<String>,
+        project_name: Option<String>,
+    ) -> Result<Project, Problem> {
+        let files = self.config.file.compose.0.iter();
+        let files: Vec<PathBuf> =
+            files.map(|path| self.folder.join(path.value.to_string())).collect();
+        let mut options = LoadOptions::new(files, variables);
+        options.profiles = profiles;
+        options.project_name = project_name;
+        options.interpolation = Interpolation::Template;
+        options.resolve_paths = false;
+        options.resolve_env = false;
+        let loaded = compose::load(&options, &Disk::default()).map_err(Problem::Diagnostics)?;
+        Ok(loaded.project)
+    }
+
+    /// The names of the environments.
+    pub fn environments(&self) -> Vec<String> {
+        self.config.environments().map(str::to_owned).collect()
+    }
+}
+
+impl Engine {
+    /// Opens an environment.
+    ///
+    /// # Errors
+    /// There is no such environment, it has no hosts, its secrets or its simulated world cannot be
+    /// read.
+    pub fn open(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+        let environment = workspace.config.environment(name)?;
+        if environment.hosts.is_empty() {
+            let what = format!("environment `{name}` has no hosts to deploy to");
+            return Err(Failure::new(what)
+                .hint("give it `hosts:`, or name another environment with --env")
+                .into());
+        }
+        let site = Site {
+            project: environment.project.clone(),
+            environment: environment.name.clone(),
+            env_path: environment.env_file.clone(),
+        };
+        let secrets = read_secrets(&workspace.folder, &environment)?;
+        let (world, store) = open_world(&workspace.folder, &environment, &site, secrets.as_ref())?;
+        Ok(Self { workspace, environment, site, secrets, world, store })
+    }
+
+    /// The environment.
+    pub fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// Where releases, the lock and the journals are kept.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// What is doubtful in the configuration.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.workspace.warnings
+    }
+
+    /// Loads the Compose project as this environment's hosts will read it.
+    fn project(&self, variables: &Variables) -> Result<Project, Problem> {
+        let lookup = |name: &str| variables.lookup(name);
+        let name = self.site.compose_project();
+        let mut project = self.workspace.load_compose(&lookup, Vec::new(), Some(name.clone()))?;
+        // A service that the environment asks for runs, whatever its profiles say.
+        let requested = |service: &String| self.environment.service(service).requested;
+        let wanted: BTreeSet<String> = project
+            .disabled
+            .iter()
+            .filter(|(service, _)| requested(service))
+            .flat_map(|(_, service)| service.profiles.clone())
+            .collect();
+        if !wanted.is_empty() {
+            let profiles = wanted.into_iter().collect();
+            project = self.workspace.load_compose(&lookup, profiles, Some(name))?;
+            project.services.retain(|name, service| service.profiles.is_empty() || requested(name));
+        }
+        Ok(project)
+    }
+}
+
+/// The local secrets of an environment, where it has any.
+fn read_secrets(folder: &Path, environment: &Environment) -> Result<Option<Secrets>, Problem> {
+    if environment.env_file.is_none() {
+        return Ok(None);
+    }
+    let path = folder.join(&environment.secrets.path);
+    let name = path.display().to_string();
+    let bytes = match Disk::default().read(&path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return match environment.secrets.required {
+                false => Ok(None),
+                true => Err(Failure::new(format!("the secrets file {name} is not there"))
+                    .hint("write it, or take `secrets:` out of the configuration")
+                    .into()),
+            };
+        }
+        Err(error) => {
+            let what = format!("the secrets file {name} can't be read: {error}");
+            return Err(Failure::new(what).into());
+        }
+    };
+    let nothing = |_: &str| Variable::Unset;
+    let parsed = dotenv::parse(&name, &bytes, &nothing, dotenv::Style::Full)?;
+    Ok(Some(Secrets::new(parsed.variables)))
+}
+
+fn open_world(
+    folder: &Path,
+    environment: &Environment,
+    site: &Site,
+    secrets: Option<&Secrets>,
+) -> Result<(Arc<World>, Store), Problem> {
+    let local =
+        |path: &str| Store::Local(LocalStore::new(folder.join(path).join(&environment.name)));
+    let path = match &environment.state {
+        State::Local { path } => path.as_str(),
+        State::Host | State::S3(_) => ".stagecraft/state",
+    };
+    if environment.world == stagecraft::World::Simulated {
+        let file = folder.join(path).join(&environment.name).join("world.json");
+        let read = Arc::new(look::read_compose);
+        let world = Simulated::open(file, site.clone(), secrets.cloned(), read)?;
+        return Ok((Arc::new(World::Simulated(world)), local(path)));
+    }
+    let hosts = Arc::new(HostsWorld::new(site, secrets.cloned()));
+    let store = match &environment.state {
+        State::Host => {
+            Store::Host(HostStore::new(hosts.clone(), environment.hosts.values().cloned()))
+        }
+        State::Local { path } => local(path),
+        State::S3(_) => {
+            return Err(Failure::new("the s3 store is not built yet")
+                .hint("use `state: { store: host }` or `local`")
+                .into());
+        }
+    };
+    Ok((Arc::new(World::Hosts(hosts)), store))
+}
+
+/// What each host's env file offers to interpolation: names, never values.
+fn host_keys(
+    secrets: Option<&Secrets>,
+    keys: &BTreeMap<String, BTreeSet<String>>,
+) -> BTreeSet<String> {
+    match secrets {
+        Some(secrets) => secrets.keys(),
+        None => keys.values().flatten().cloned().collect(),
+    }
+}

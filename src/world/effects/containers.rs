@@ -1,0 +1,106 @@
+//! Acts on containers, through Compose where one is made and through Docker where one is there.
+
+use crate::model::ContainerRef;
+use crate::world::layout::UNFINISHED;
+use crate::world::quote::quote;
+
+use super::{id_set, ids};
+
+/// `up FILE OPTION... SERVICE` has Compose start a service from a file, with the env file in force.
+const UP: &str = r#"
+up() {
+  file=$1
+  shift
+  set -- --project-directory "$D" -p "$P" -f "$file" --progress quiet up -d --no-deps --no-build --pull never "$@"
+  if [ -n "$E" ] && [ -f "$E" ]; then set -- --env-file "$E" "$@"; fi
+  try compose "$@"
+}
+"#;
+
+/// What is there beside the named containers already counts, and nothing is ever taken away: were
+/// Compose told of fewer than there are, it would remove the oldest, which still serve.
+pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
+    format!(
+        "{UP}BESIDE={}\nS={}\nWANT={replicas}\n\
+         all=$(members \"$S\") || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n\
+         kept=0 new=0\n\
+         for id in $all; do\n  case $BESIDE in *\" $id \"*) kept=$((kept + 1)) ;; *) new=$((new + \
+         1)) ;; esac\ndone\n\
+         [ \"$new\" -le \"$WANT\" ] || WANT=$new\n\
+         up \"$F\" --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n",
+        id_set(beside),
+        quote(service),
+    )
+}
+
+pub fn recreate(service: &str, replicas: u32, compose: Option<&str>) -> String {
+    let service = quote(service);
+    let (before, file, after) = match compose {
+        None => (String::new(), "\"$F\"", ""),
+        Some(text) => (
+            format!(
+                "G=$F.earlier{UNFINISHED}\ntrap 'rm -f \"$G\"' EXIT\ntrap 'exit 129' HUP INT TERM\n\
+                 (umask 077; printf %s {} >\"$G\") || give_up \"$G could not be written\"\n",
+                quote(text)
+            ),
+            "\"$G\"",
+            "rm -f \"$G\"\n",
+        ),
+    };
+    format!(
+        "{UP}{before}up {file} --force-recreate --scale {service}={replicas} {service}\n{after}"
+    )
+}
+
+pub fn stop(containers: &[ContainerRef], grace_s: u64) -> String {
+    if containers.is_empty() {
+        return String::new();
+    }
+    format!("lenient \"$GONE\" docker stop -t {grace_s} {}\n", ids(containers))
+}
+
+pub fn remove(containers: &[ContainerRef]) -> String {
+    if containers.is_empty() {
+        return String::new();
+    }
+    format!("lenient \"$GONE\" docker rm -f -v {}\n", ids(containers))
+}
+
+pub fn remove_beside(service: &str, keep: &[ContainerRef]) -> String {
+    format!(
+        "KEEP={}\nall=$(members {}) || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n\
+         set --\nfor id in $all; do\n  case $KEEP in *\" $id \"*) ;; *) set -- \"$@\" \"$id\" ;; \
+         esac\ndone\n[ $# -eq 0 ] || lenient \"$GONE\" docker rm -f -v \"$@\"\n",
+        id_set(keep),
+        quote(service),
+    )
+}
+
+pub fn resume(containers: &[ContainerRef]) -> String {
+    if containers.is_empty() {
+        return String::new();
+    }
+    format!(
+        "for id in {}; do\n  state=$(docker inspect --type container --format '{{{{.State.Status}}}}' \
+         \"$id\") || {{ printf 'stagecraft-command: docker inspect %s\\n' \"$id\" >&2; exit 1; }}\n  \
+         case $state in\n    running|restarting) ;;\n    paused) try docker unpause \"$id\" \
+         >/dev/null ;;\n    *) try docker start \"$id\" >/dev/null ;;\n  esac\ndone\n",
+        ids(containers)
+    )
+}
+
+pub fn rename(container: &ContainerRef, name: &str) -> String {
+    format!(
+        "[ \"$(docker inspect --type container --format '{{{{.Name}}}}' {id})\" != /{name} ] || exit \
+         0\ntry docker rename {id} {name}\n",
+        id = quote(&container.id),
+        name = quote(name),
+    )
+}
+
+pub fn set_restart(containers: &[ContainerRef], policy: &str) -> String {
+    if containers.is_empty() {
+        return String::new();
+    }
+    format!("try docker update --restart {} {} >/dev/null\n", quote(policy), ids(containers))
+}

@@ -1,0 +1,190 @@
+//! Effects as scripts: one idempotent POSIX `sh` script for each act, and what its failure means.
+
+mod containers;
+mod files;
+mod health;
+mod objects;
+
+use std::time::Duration;
+
+use crate::model::{Act, Blocked, BlockedReason, Effect, Failure};
+
+use super::layout::Layout;
+use super::quote::quote;
+use super::refusal;
+use super::secrets::Secrets;
+use super::shell::PRELUDE;
+use super::transport::Output;
+
+/// What a script says on standard error right before it gives up, with the command that failed.
+const COMMAND: &str = "stagecraft-command: ";
+/// What a script says on standard error when it knows better than a command what is wrong.
+const REASON: &str = "stagecraft-reason: ";
+
+/// Functions that the scripts of effects use. `try` runs a command and gives up, naming it, when
+/// it fails; `give_up` names a reason. `lenient PATTERN` is a `try` for which error lines that
+/// match PATTERN are no failure.
+const HELPERS: &str = r#"
+give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
+try() { "$@" || { printf 'stagecraft-command: %s\n' "$*" >&2; exit 1; }; }
+lenient() {
+  pattern=$1
+  shift
+  said=$("$@" 2>&1 >/dev/null) && return 0
+  left=$(printf '%s\n' "$said" | grep -v -i -e "$pattern" | grep -v '^[[:space:]]*$') || return 0
+  printf '%s\nstagecraft-command: %s\n' "$left" "$*" >&2
+  exit 1
+}
+GONE='no such container\|no such network\|no such volume\|network .* not found\|removal of container .* is already in progress'
+members() {
+  docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$P" \
+    --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+}
+"#;
+
+/// The script that performs an act.
+pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<String, Failure> {
+    let body = match act {
+        Act::PrepareHost { directory } => files::prepare(directory),
+        Act::WriteFile { path, mode, content } => files::write(path, *mode, content),
+        Act::RemoveFile { path } => files::remove(path),
+        Act::WriteEnv { path, keys } => files::write_env(path, keys, secrets)?,
+        Act::RestoreEnv { path, version } => files::restore_env(path, version)?,
+        Act::SetMode { path, mode } => files::set_mode(path, *mode),
+        Act::CreateNetwork { name, key, definition } => {
+            objects::create_network(layout, name, key, definition)
+        }
+        Act::RemoveNetwork { name } => objects::remove_network(name),
+        Act::CreateVolume { name, key, definition } => {
+            objects::create_volume(layout, name, key, definition)
+        }
+        Act::RemoveVolume { name } => objects::remove_volume(name),
+        Act::PullImage { image, pin } => objects::pull(image, pin.as_ref()),
+        Act::Start { service, replicas, beside } => containers::start(service, *replicas, beside),
+        Act::Recreate { service, replicas, compose } => {
+            containers::recreate(service, *replicas, compose.as_deref())
+        }
+        Act::AwaitHealthy { service, replicas, beside, timeout_ms, monitor_ms, completes } => {
+            health::wait(&health::Wait {
+                service,
+                replicas: *replicas,
+                beside,
+                timeout_ms: *timeout_ms,
+                monitor_ms: *monitor_ms,
+                completes: *completes,
+            })
+        }
+        Act::Stop { containers, grace_s } => containers::stop(containers, *grace_s),
+        Act::Remove { containers } => containers::remove(containers),
+        Act::RemoveBeside { service, keep } => containers::remove_beside(service, keep),
+        Act::Resume { containers } => containers::resume(containers),
+        Act::Rename { container, name } => containers::rename(container, name),
+        Act::SetRestart { containers, policy } => containers::set_restart(containers, policy),
+    };
+    Ok(format!("{PRELUDE}{}{HELPERS}{body}", layout.assignments()))
+}
+
+/// How long an act may take before it counts as lost.
+pub fn patience(act: &Act) -> Duration {
+    match act {
+        Act::PullImage { .. } => Duration::from_secs(30 * 60),
+        Act::Start { .. } | Act::Recreate { .. } | Act::Resume { .. } => Duration::from_secs(600),
+        Act::AwaitHealthy { timeout_ms, monitor_ms, .. } => {
+            Duration::from_millis(timeout_ms.saturating_add(*monitor_ms)) + Duration::from_secs(30)
+        }
+        Act::Stop { grace_s, .. } => Duration::from_secs(grace_s.saturating_add(60)),
+        _ => Duration::from_secs(120),
+    }
+}
+
+/// What an act does, for a sentence that begins with "could not".
+fn describe(act: &Act) -> String {
+    let names = |list: &[crate::model::ContainerRef]| {
+        let names: Vec<&str> = list.iter().map(|it| it.name.as_str()).collect();
+        names.join(", ")
+    };
+    match act {
+        Act::PrepareHost { directory } => format!("prepare {directory}"),
+        Act::WriteFile { path, .. } | Act::WriteEnv { path, .. } => format!("write {path}"),
+        Act::RemoveFile { path } => format!("remove {path}"),
+        Act::RestoreEnv { path, version } => format!("restore version {version} of {path}"),
+        Act::SetMode { path, .. } => format!("set the mode of {path}"),
+        Act::CreateNetwork { name, .. } => format!("create the network {name}"),
+        Act::RemoveNetwork { name } => format!("remove the network {name}"),
+        Act::CreateVolume { name, .. } => format!("create the volume {name}"),
+        Act::RemoveVolume { name } => format!("remove the volume {name}"),
+        Act::PullImage { image, .. } => format!("pull {image}"),
+        Act::Start { service, .. } => format!("start {service}"),
+        Act::Recreate { service, .. } => format!("recreate {service}"),
+        Act::AwaitHealthy { service, .. } => format!("see {service} healthy"),
+        Act::Stop { containers, .. } => format!("stop {}", names(containers)),
+        Act::Remove { containers } => format!("remove {}", names(containers)),
+        Act::RemoveBeside { service, .. } => format!("remove containers of {service}"),
+        Act::Resume { containers } => format!("resume {}", names(containers)),
+        Act::Rename { container, name } => format!("rename {} to {name}", container.name),
+        Act::SetRestart { containers, .. } => {
+            format!("set the restart policy of {}", names(containers))
+        }
+    }
+}
+
+/// Whether a script did what it had to, from its output.
+pub fn judge(effect: &Effect, output: &Output) -> Result<(), Failure> {
+    if output.status == 0 {
+        return Ok(());
+    }
+    if let Act::AwaitHealthy { service, .. } = &effect.act
+        && let Some(failure) = health::failure(service, &effect.host, output)
+    {
+        return Err(failure);
+    }
+    let said = refusal::last_lines(&output.stderr, 40);
+    let tagged = |tag: &str| said.iter().rev().find_map(|line| line.strip_prefix(tag));
+    let mut detail: Vec<String> = said
+        .iter()
+        .filter(|line| !line.starts_with(COMMAND) && !line.starts_with(REASON))
+        .cloned()
+        .collect();
+    detail.drain(..detail.len().saturating_sub(15));
+    let hint = refusal::hint(&format!("{}\n{}", output.stderr, detail.join("\n")), &effect.host);
+    let why = match (tagged(REASON), detail.last()) {
+        (Some(reason), _) => reason.to_owned(),
+        (None, Some(last)) => last.clone(),
+        (None, None) => format!("exit status {}", output.status),
+    };
+    if let Some(command) = tagged(COMMAND) {
+        let docker = if command.starts_with("compose ") { "docker " } else { "" };
+        detail.insert(0, format!("$ {docker}{command}"));
+    }
+    let what = format!("could not {} on {}: {why}", describe(&effect.act), effect.host);
+    let failure = Failure::new(what).detail(detail);
+    Err(match hint {
+        Some(hint) => failure.hint(hint),
+        None => failure,
+    })
+}
+
+/// The failure of an act whose host could not be reached, or was lost on the way.
+pub fn lost(effect: &Effect, blocked: &Blocked) -> Failure {
+    let what =
+        format!("could not {} on {}: {}", describe(&effect.act), effect.host, blocked.detail);
+    let failure = Failure::new(what);
+    match blocked.reason {
+        BlockedReason::LoginRefused => {
+            failure.hint(format!("check that `ssh` can log in to {}", effect.host))
+        }
+        _ => failure
+            .hint("nothing is known about whether it was done; the next plan says what is left"),
+    }
+}
+
+/// Quoted ids, separated by spaces.
+fn ids(containers: &[crate::model::ContainerRef]) -> String {
+    super::quote::quote_all(containers.iter().map(|it| it.id.as_str()))
+}
+
+/// Ids as one quoted word with a space around each, to look one up with `case`.
+fn id_set(containers: &[crate::model::ContainerRef]) -> String {
+    let ids: String = containers.iter().map(|it| format!("{} ", it.id)).collect();
+    quote(&format!(" {ids}"))
+}

@@ -1,0 +1,136 @@
+//! Real hosts: probes them and performs effects on them, over SSH or a local shell.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::model::{Blocked, BlockedReason, Effect, Failure, Host, Sight, Site};
+
+use super::layout::Layout;
+use super::secrets::Secrets;
+use super::transport::{Limits, Output, Reach, Session};
+use super::{effects, inspect, probe, shell};
+
+/// How many scripts run on one host at a time. `sshd` allows ten sessions on a connection; the
+/// lock's session and another command of the operator's want some of them.
+const AT_ONCE: usize = 4;
+/// How long a probe may take.
+const PROBE: Duration = Duration::from_secs(30);
+
+/// The hosts of one environment.
+#[derive(Debug)]
+pub struct HostsWorld {
+    layout: Layout,
+    secrets: Option<Secrets>,
+    reach: Reach,
+    gates: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+}
+
+impl HostsWorld {
+    /// The hosts of an environment, with its secrets where they are known on this machine.
+    pub fn new(site: &Site, secrets: Option<Secrets>) -> Self {
+        Self {
+            layout: Layout::from(site),
+            secrets,
+            reach: Reach::from_env(),
+            gates: Mutex::default(),
+        }
+    }
+
+    /// The same with its files in another directory, for tests.
+    pub fn with_directory(mut self, directory: impl Into<String>) -> Self {
+        self.layout.directory = directory.into();
+        self
+    }
+
+    /// The same with another way to reach hosts, for tests.
+    pub fn with_reach(mut self, reach: Reach) -> Self {
+        self.reach = reach;
+        self
+    }
+
+    /// Where the environment lives on its hosts.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// How shells are opened: for terminals and streams.
+    pub fn reach(&self) -> &Reach {
+        &self.reach
+    }
+
+    /// A text without the secrets that are known here.
+    pub fn redact(&self, text: &str) -> String {
+        match &self.secrets {
+            Some(secrets) => secrets.redact(text),
+            None => text.to_owned(),
+        }
+    }
+
+    /// What is on a host.
+    pub async fn probe(&self, host: &Host) -> Sight {
+        match self.look(host).await {
+            Ok(state) => Sight::Seen(Box::new(state)),
+            Err(blocked) => Sight::Blocked(self.without_secrets(blocked)),
+        }
+    }
+
+    async fn look(&self, host: &Host) -> Result<crate::model::HostState, Blocked> {
+        let random = |bytes| {
+            shell::random_hex(bytes).map_err(|error| Blocked {
+                reason: BlockedReason::HalfAnswer,
+                detail: format!("this machine gives no random bytes: {error}"),
+            })
+        };
+        let marker = format!("@{}", random(16)?);
+        let nonce = random(32)?;
+        let question = probe::question(&self.layout, self.secrets.as_ref(), marker, &nonce);
+        let output = self.run(host, &question.script, Limits::within(PROBE)).await?;
+        inspect::read(&self.layout, &question, &output)
+    }
+
+    /// Performs an effect.
+    pub async fn perform(&self, host: &Host, effect: &Effect) -> Result<(), Failure> {
+        let result = match effects::script(&self.layout, self.secrets.as_ref(), &effect.act) {
+            Err(failure) => Err(failure),
+            Ok(script) => {
+                let limits = Limits::within(effects::patience(&effect.act));
+                match self.run(host, &script, limits).await {
+                    Ok(output) => effects::judge(effect, &output),
+                    Err(blocked) => Err(effects::lost(effect, &blocked)),
+                }
+            }
+        };
+        result.map_err(|failure| Failure {
+            what: self.redact(&failure.what),
+            detail: failure.detail.iter().map(|line| self.redact(line)).collect(),
+            hint: failure.hint,
+        })
+    }
+
+    /// Runs a script on a host, when its turn has come.
+    pub async fn run(&self, host: &Host, script: &str, limits: Limits) -> Result<Output, Blocked> {
+        let _turn = self.turn(host).await;
+        self.reach.run(host, script, limits).await
+    }
+
+    /// Starts a script on a host to which lines can be sent. It does not count as one at work.
+    pub fn hold(&self, host: &Host, script: &str) -> Result<Session, Blocked> {
+        self.reach.hold(host, script)
+    }
+
+    async fn turn(&self, host: &Host) -> Option<OwnedSemaphorePermit> {
+        let gate = {
+            let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
+            let gate = gates.entry(host.name.clone());
+            Arc::clone(gate.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
+        };
+        gate.acquire_owned().await.ok()
+    }
+
+    fn without_secrets(&self, blocked: Blocked) -> Blocked {
+        Blocked { reason: blocked.reason, detail: self.redact(&blocked.detail) }
+    }
+}

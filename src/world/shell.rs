@@ -1,0 +1,36 @@
+//! What all our scripts begin with: a known environment and a few functions, in POSIX `sh`.
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// Sets up a script's environment. `digest` writes the SHA-256 of its input; `compose` calls the
+/// Compose plugin with nothing in its environment that could change what a file means; `mode_of`
+/// prints a file's permission bits; `absent PATH` is true only if PATH is known not to exist.
+pub const PRELUDE: &str = r#"set -u
+LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+DOCKER_CLI_HINTS=false
+export LC_ALL PATH DOCKER_CLI_HINTS
+unset CDPATH IFS
+umask 022
+if command -v sha256sum >/dev/null 2>&1; then digest() { sha256sum; }; else digest() { shasum -a 256; }; fi
+clean() {
+  env -i PATH="$PATH" HOME="${HOME-/}" LC_ALL=C COMPOSE_IGNORE_ORPHANS=1 DOCKER_CLI_HINTS=false \
+    ${DOCKER_HOST+"DOCKER_HOST=$DOCKER_HOST"} ${DOCKER_CONTEXT+"DOCKER_CONTEXT=$DOCKER_CONTEXT"} \
+    ${DOCKER_CONFIG+"DOCKER_CONFIG=$DOCKER_CONFIG"} ${XDG_RUNTIME_DIR+"XDG_RUNTIME_DIR=$XDG_RUNTIME_DIR"} \
+    ${DOCKER_TLS_VERIFY+"DOCKER_TLS_VERIFY=$DOCKER_TLS_VERIFY"} \
+    ${DOCKER_CERT_PATH+"DOCKER_CERT_PATH=$DOCKER_CERT_PATH"} "$@"
+}
+compose() { clean docker compose "$@"; }
+mode_of() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
+absent() {
+  [ ! -e "$1" ] || return 1
+  case $(ls -d "$1" 2>&1) in *'ermission denied'*) echo "$1: Permission denied" >&2; return 1 ;; esac
+}
+"#;
+
+/// Some random bytes, in hexadecimal.
+pub fn random_hex(bytes: usize) -> io::Result<String> {
+    let mut buffer = vec![0; bytes];
+    File::open("/dev/urandom")?.read_exact(&mut buffer)?;
+    Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,7 @@
+//! End-to-end tests on real hosts. `tests/run lab [NAME]` brings the hosts up and runs them, one
+//! after the other; see `README.md` beside this file.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod harness;
+mod hosts;
