@@ -1,6 +1,8 @@
 //! Reading positioned YAML into types: every type says once how it is read and how the schema
 //! describes it, so that the loader, the JSON Schema and the documentation cannot disagree.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
@@ -28,19 +30,54 @@ const MOST: usize = 200;
 pub struct Problems {
     found: Vec<Diagnostic>,
     path: Vec<String>,
+    faults: Faults,
+}
+
+/// The places of the file that could not be read, by dotted path. What is said there is unknown,
+/// so nobody should complain that it is missing.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(BTreeSet<String>);
+
+impl Faults {
+    /// Whether something is wrong at a path, below it, or with all that it is a part of.
+    pub fn touch(&self, path: &str) -> bool {
+        let below = format!("{path}.");
+        let mut above = path.match_indices('.').map(|(at, _)| &path[..at]);
+        self.0.contains(path)
+            || self.0.range(below.clone()..).next().is_some_and(|fault| fault.starts_with(&below))
+            || above.any(|prefix| self.0.contains(prefix))
+    }
 }
 
 impl Problems {
-    /// Adds a problem, unless there are more already than anybody reads.
+    /// Adds a problem with the value being read, unless there are more already than anybody reads.
     pub fn push(&mut self, problem: Diagnostic) {
+        self.push_at(&self.path(), problem);
+    }
+
+    /// Adds a problem with something below the value being read.
+    pub fn push_below(&mut self, key: &str, problem: Diagnostic) {
+        self.push_at(&self.place(key), problem);
+    }
+
+    fn push_at(&mut self, path: &str, problem: Diagnostic) {
         if self.found.len() < MOST {
             self.found.push(problem);
+            self.faults.0.insert(path.to_owned());
         }
     }
 
-    /// All problems.
-    pub fn into_vec(self) -> Vec<Diagnostic> {
-        self.found
+    /// All problems, and where they are.
+    pub fn finish(self) -> (Vec<Diagnostic>, Faults) {
+        (self.found, self.faults)
+    }
+
+    /// The dotted path of a key of the value being read.
+    fn place(&self, key: &str) -> String {
+        match self.path.is_empty() {
+            true => key.to_owned(),
+            false => format!("{}.{key}", self.path()),
+        }
     }
 
     /// The dotted path of the value being read; empty at the top.
@@ -126,7 +163,8 @@ impl<'a> Fields<'a> {
                 true => format!("there is no `{key}`"),
                 false => format!("`{path}` has no `{key}`"),
             };
-            self.problems.push(
+            self.problems.push_below(
+                key,
                 Diagnostic::error("config::missing-key", message)
                     .at(self.span, format!("`{key}` belongs here")),
             );
@@ -158,8 +196,8 @@ impl<'a> Fields<'a> {
             None => format!("the keys here are {}", list(&self.taken)),
         };
         let message = format!("unknown key `{key}`");
-        self.problems
-            .push(Diagnostic::error("config::unknown-key", message).at(at, place).help(help));
+        let problem = Diagnostic::error("config::unknown-key", message).at(at, place).help(help);
+        self.problems.push_below(key, problem);
     }
 
     /// Reports every leftover as unknown.

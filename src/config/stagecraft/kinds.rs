@@ -237,7 +237,8 @@ impl<K: Rule, T: Decode> Table<K, T> {
     /// Reads one row, where the name keeps the rule.
     pub fn read(&mut self, name: &str, entry: &Entry, problems: &mut Problems) {
         if !K::fits(name) {
-            problems.push(
+            problems.push_below(
+                name,
                 Diagnostic::error("config::name", format!("`{name}` is not {}", K::WHAT))
                     .at(&entry.key, "this key")
                     .help(K::HELP),

@@ -15,7 +15,7 @@ mod types;
 
 pub use environment::{EnvironmentRest, EnvironmentSettings, Scalar, ServiceOverride};
 pub use kinds::*;
-pub use load::{Config, load};
+pub use load::{Config, load, load_project};
 pub use names::ComposeNames;
 pub use resolve::{CloudHost, Environment, Rollout, SecretsFile, Service, State};
 pub use schema::schema;

@@ -457,6 +457,62 @@ environments:
         "#);
 }
 
+const COMPOSE: &str = "
+services:
+  api: { image: \"api:${API_TAG}\" }
+  db: { image: db, volumes: [\"${DB_VOLUME:?}:/data\"], profiles: [own-db] }
+  worker: { image: worker }
+volumes: { data: {} }
+";
+
+/// Everything that is wrong with a file and the Compose files.
+fn project(text: &str, compose: &str) -> Vec<Diagnostic> {
+    let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
+    match load_project(Path::new("stagecraft.yml"), &files) {
+        Ok((_, warnings)) => warnings,
+        Err(problems) => problems,
+    }
+}
+
+#[test]
+fn mistakes_in_the_file_and_against_the_compose_files_come_together() {
+    let text = "
+project: { nam: a }
+hosts: { app: [one, two], db: [] }
+services: { apy: { role: app }, db: { role: db }, worker: { rol: app } }
+environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev: { domain: [] } }
+";
+    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @"");
+}
+
+#[test]
+fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
+    let text = "project: { name: a }\nnetwrk: {}\n";
+    insta::assert_snapshot!(brief(&project(text, "services: { api: { imge: x } }")), @"");
+    insta::assert_snapshot!(brief(&wrong_project_without_compose(text)), @"");
+    // Where it is unclear which Compose files are meant, none is missed.
+    let unclear = "project: { name: a }\ncompose: { a: b }\n";
+    assert_eq!(wrong_project_without_compose(unclear).len(), 1);
+}
+
+fn wrong_project_without_compose(text: &str) -> Vec<Diagnostic> {
+    load_project(Path::new("stagecraft.yml"), &Memory::new([("stagecraft.yml", text)])).unwrap_err()
+}
+
+#[test]
+fn a_good_project_has_nothing_to_complain_about() {
+    let text = "
+project: { name: a }
+hosts: { app: [one, two] }
+services: { api: { role: app }, worker: { role: app } }
+environments: { qa: { db_volume: data, api_tag: 1.0, db: { mode: external } } }
+";
+    assert_eq!(project(text, COMPOSE), []);
+    let unplaced = text.replace(", worker: { role: app }", "");
+    assert_eq!(project(&unplaced, COMPOSE).len(), 1);
+    assert_eq!(project(&text.replace("db_volume", "bd_volume"), COMPOSE).len(), 1);
+}
+
 #[test]
 fn durations_read_and_write() {
     for text in ["0s", "1ms", "60s", "1m30s", "1h1m1s1ms", "90m"] {

@@ -16,7 +16,7 @@ fn loader_accepts(data: &Json) -> Result<(), String> {
     let documents = yaml::parse(&source).unwrap();
     let mut problems = Problems::default();
     File::decode(&documents[0], &mut problems);
-    match problems.into_vec().as_slice() {
+    match problems.finish().0.as_slice() {
         [] => Ok(()),
         problems => Err(super::brief(problems)),
     }
