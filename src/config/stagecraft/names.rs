@@ -11,7 +11,8 @@ use super::check::homeless;
 use super::decode::{Faults, list};
 use super::environment::EnvironmentSettings;
 use super::hosts;
-use super::load::Config;
+use super::load::{Config, sort};
+use super::resolve::Environment;
 use super::types::File;
 
 /// The names that the Compose files bring.
@@ -69,7 +70,18 @@ impl Config {
     /// What does not agree with the Compose files: names of services and variables that they do
     /// not have, and services that have no place.
     pub fn check_against(&self, compose: &ComposeNames) -> Vec<Diagnostic> {
-        against(&self.file, &Faults::default(), compose)
+        let mut found = against(&self.file, &Faults::default(), compose);
+        sort(&self.source.name, &mut found);
+        found
+    }
+
+    /// What is wrong in the Compose files with the variables of one environment.
+    pub fn check_values(&self, environment: &Environment, files: &dyn Files) -> Vec<Diagnostic> {
+        let project = &self.file.project.name;
+        match ComposeNames::read(self.compose_files(), project, &environment.variables, files) {
+            Ok((_, warnings)) => warnings,
+            Err(errors) => errors,
+        }
     }
 }
 

@@ -445,8 +445,6 @@ environments:
         variables: ["POSTGRES_VOLUME".to_owned()].into(),
     };
     insta::assert_snapshot!(brief(&config.check_against(&names)), @r#"
-        - | config::service-without-role | the service `postgres` has no role, and there is more than one host | say where it runs, under `services`: `postgres: { role: ROLE }`
-        - | config::service-without-role | the service `worker` has no role, and there is more than one host | say where it runs, under `services`: `worker: { role: ROLE }`
         3 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
         5 `postgrs` not a service of the Compose files | config::unknown-service | unknown service `postgrs` | did you mean `postgres`?
         8 `env_fiel` not a key of `environments.qa` | config::unknown-key | unknown key `env_fiel` | did you mean `env_file`?
@@ -454,6 +452,7 @@ environments:
         10 `wroker` not a key of `environments.qa` | config::unknown-key | unknown key `wroker` | did you mean `worker`?
         11 `api` a service of the Compose files | config::type | the service `api` takes a mapping | write `api: { mode: container }`
         13 `POSTGRES_VOLUMES` not in the Compose files | config::unused-variable | nothing uses the variable `POSTGRES_VOLUMES` | did you mean `POSTGRES_VOLUME`?
+        - | config::service-without-role | the service `worker` has no role, and there is more than one host | say where it runs, under `services`: `worker: { role: ROLE }`
         "#);
 }
 
@@ -482,14 +481,29 @@ hosts: { app: [one, two], db: [] }
 services: { apy: { role: app }, db: { role: db }, worker: { rol: app } }
 environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev: { domain: [] } }
 ";
-    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @"");
+    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @r#"
+        2 `{ nam: a }` `name` belongs here | config::missing-key | `project` has no `name` | -
+        2 `nam` not a key of `project` | config::unknown-key | unknown key `nam` | did you mean `name`?
+        3 `[]` this value | config::value | `hosts.db` is empty | name at least one
+        4 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
+        4 `rol` not a key of `services.worker` | config::unknown-key | unknown key `rol` | did you mean `role`?
+        5 `api_tga` not a key of `environments.qa` | config::unknown-key | unknown key `api_tga` | did you mean `api_tag`?
+        5 `many` a string | config::type | `environments.qa.db.replicas` must be a whole number, not a string | -
+        5 `[]` a list | config::type | `environments.dev.domain` must be a string: a domain name, not a list | -
+        "#);
 }
 
 #[test]
 fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
     let text = "project: { name: a }\nnetwrk: {}\n";
-    insta::assert_snapshot!(brief(&project(text, "services: { api: { imge: x } }")), @"");
-    insta::assert_snapshot!(brief(&wrong_project_without_compose(text)), @"");
+    insta::assert_snapshot!(brief(&project(text, "services: { api: { imge: x } }")), @r#"
+        2 `netwrk` not a key of the file | config::unknown-key | unknown key `netwrk` | did you mean `network`?
+        1 `imge` this key | compose::schema | services.api: unknown key `imge` | did you mean `image`?
+        "#);
+    insta::assert_snapshot!(brief(&wrong_project_without_compose(text)), @r#"
+        2 `netwrk` not a key of the file | config::unknown-key | unknown key `netwrk` | did you mean `network`?
+        - | compose::read | docker-compose.yml can't be read: it is not there | -
+        "#);
     // Where it is unclear which Compose files are meant, none is missed.
     let unclear = "project: { name: a }\ncompose: { a: b }\n";
     assert_eq!(wrong_project_without_compose(unclear).len(), 1);
@@ -497,6 +511,20 @@ fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
 
 fn wrong_project_without_compose(text: &str) -> Vec<Diagnostic> {
     load_project(Path::new("stagecraft.yml"), &Memory::new([("stagecraft.yml", text)])).unwrap_err()
+}
+
+#[test]
+fn values_are_checked_for_each_environment() {
+    let compose = "services: { api: { image: api, deploy: { replicas: \"${REPLICAS}\" } } }";
+    let text =
+        "project: { name: a }\nenvironments: { qa: { replicas: many }, dev: { replicas: 2 } }\n";
+    let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
+    let (config, _) = load_project(Path::new("stagecraft.yml"), &files).unwrap();
+    let found = |name| config.check_values(&config.environment(name).unwrap(), &files);
+    assert_eq!(brief(&found("dev")), "");
+    insta::assert_snapshot!(brief(&found("qa")), @r#"
+        1 `"${REPLICAS}"` here | compose::type | services.api.deploy.replicas must be a whole number, not `many` | -
+        "#);
 }
 
 #[test]
