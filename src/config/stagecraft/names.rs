@@ -13,6 +13,7 @@ use super::environment::EnvironmentSettings;
 use super::hosts;
 use super::load::{Config, sort};
 use super::resolve::Environment;
+use super::texts::{Name, Rule};
 use super::types::File;
 
 /// The names that the Compose files bring.
@@ -95,7 +96,8 @@ pub(super) fn against(file: &File, faults: &Faults, compose: &ComposeNames) -> V
     // Services that a misspelt name was meant for are mentioned after all.
     let mut meant = BTreeSet::new();
     for (name, at) in listed.chain(built) {
-        if !compose.services.contains_key(name) {
+        // A name that is none has been complained about already.
+        if !compose.services.contains_key(name) && Name::fits(name) {
             let near = did_you_mean(name, compose.services.keys().map(String::as_str));
             meant.extend(near);
             found.push(unknown_service(name, at, near, compose));

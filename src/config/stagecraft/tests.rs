@@ -478,7 +478,7 @@ fn mistakes_in_the_file_and_against_the_compose_files_come_together() {
     let text = "
 project: { nam: a }
 hosts: { app: [one, two], db: [] }
-services: { apy: { role: app }, db: { role: db }, worker: { rol: app } }
+services: { apy: { role: app }, db: { role: db }, worker: { rol: app }, /x: {} }
 environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev: { domain: [] } }
 ";
     insta::assert_snapshot!(brief(&project(text, COMPOSE)), @r#"
@@ -487,6 +487,7 @@ environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev
         3 `[]` this value | config::value | `hosts.db` is empty | name at least one
         4 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
         4 `rol` not a key of `services.worker` | config::unknown-key | unknown key `rol` | did you mean `role`?
+        4 `/x` this key | config::name | `/x` is not a name | use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
         5 `api_tga` not a key of `environments.qa` | config::unknown-key | unknown key `api_tga` | did you mean `api_tag`?
         5 `many` a string | config::type | `environments.qa.db.replicas` must be a whole number, not a string | -
         5 `[]` a list | config::type | `environments.dev.domain` must be a string: a domain name, not a list | -
