@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Note,
-    Observed, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
 pub use order::Cycle;
@@ -77,10 +77,13 @@ impl Findings {
 /// one should not.
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
     let mut findings = Findings::default();
+    let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
-            Sight::Seen(state) => compare_host(desired, name, state, request, &mut findings),
+            Sight::Seen(state) => {
+                compare_host(desired, name, state, request, finished, &mut findings);
+            }
         }
     }
     let resources = order::resources(desired, &findings.proposals)?;
@@ -121,9 +124,10 @@ fn compare_host(
     host: &str,
     state: &HostState,
     request: &Request,
+    finished: bool,
     findings: &mut Findings,
 ) {
-    let scope = resources::Scope { desired, host, state, request };
+    let scope = resources::Scope { desired, host, state, request, finished };
     let wanted: Vec<_> = desired
         .resources
         .iter()

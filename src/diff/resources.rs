@@ -20,6 +20,8 @@ pub(super) struct Scope<'a> {
     pub host: &'a str,
     pub state: &'a HostState,
     pub request: &'a Request,
+    /// Whether the newest release did all that it planned.
+    pub finished: bool,
 }
 
 impl Scope<'_> {
@@ -280,10 +282,12 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
     }
 }
 
-/// A unified diff of two texts, without the stamp that differs in any case.
+/// A unified diff of two texts, without the stamp that differs in any case, and without the values
+/// of keys that people give to secrets.
 fn unified(before: &str, after: &str) -> String {
     let (before, after) = (stamp::body(before), stamp::body(after));
-    TextDiff::from_lines(before, after).unified_diff().context_radius(3).to_string()
+    let diff = TextDiff::from_lines(before, after).unified_diff().context_radius(3).to_string();
+    diff.lines().map(|line| fields::without_secret(line) + "\n").collect()
 }
 
 /// Proposes to take away what is ours on the host and not wanted.

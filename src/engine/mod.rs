@@ -193,7 +193,7 @@ fn open_world(
         let file = folder.join(path).join(&environment.name).join("world.json");
         let read = Arc::new(look::read_compose);
         let world = Simulated::open(file, site.clone(), secrets.cloned(), read)?;
-        return Ok((Arc::new(World::Simulated(world)), local(path)));
+        return Ok((Arc::new(World::Simulated(Box::new(world))), local(path)));
     }
     let hosts = Arc::new(HostsWorld::new(site, secrets.cloned()));
     let store = match &environment.state {

@@ -412,6 +412,7 @@ mod tests {
                 number: 4,
                 version: Some("v4".into()),
                 outcome: crate::model::Outcome::Succeeded,
+                hosts: Vec::new(),
             }),
             hosts: [
                 (

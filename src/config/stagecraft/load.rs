@@ -159,7 +159,7 @@ fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
 /// Problems in the order in which a reader meets them: this file first, then others.
 pub(super) fn sort(name: &str, problems: &mut [Diagnostic]) {
     problems.sort_by_cached_key(|problem| {
-        let at = problem.at.as_ref().map(|(span, _)| {
+        let at = problem.at.as_deref().map(|(span, _)| {
             (span.source.name != name, span.source.name.clone(), span.range.start)
         });
         (at.is_none(), at, problem.message.clone())
