@@ -1,6 +1,8 @@
 //! The house rules that a machine can check: which room may use which, and where a crate may be
 //! named.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
