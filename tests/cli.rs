@@ -315,6 +315,14 @@ fn validate_names_every_mistake_at_once() {
 }
 
 #[test]
+fn a_key_that_has_no_effect_yet_is_said() {
+    let shop = Shop::new();
+    shop.edit("stagecraft.yml", "order: start-first,", "order: start-first, canary: 1,");
+    let warned = shop.ok(&["plan"]);
+    assert!(warned.contains("`services.api.rollout.canary` has no effect yet"), "{warned}");
+}
+
+#[test]
 fn the_lock_says_who_holds_it() {
     let shop = Shop::applied();
     assert!(shop.ok(&["lock", "status"]).contains("free"));
@@ -355,4 +363,55 @@ fn status_tells_what_runs() {
 #[test]
 fn completions_are_printed_for_a_shell() {
     assert!(Shop::new().ok(&["completions", "bash"]).contains("stagecraft"));
+}
+
+/// The lines of a document that a reader would type, from blocks of a kind.
+fn commands(document: &str, fence: &str) -> Vec<String> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(document)).unwrap();
+    let open = format!("```{fence}\n");
+    let blocks = text.split(&open).skip(1).map(|rest| rest.split("```").next().unwrap());
+    blocks.flat_map(str::lines).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_commands_of_the_readme_run_in_their_order() {
+    let shop = Shop::new();
+    let lines = commands("README.md", "console");
+    assert!(!lines.is_empty());
+    for line in lines {
+        let line = line.strip_prefix("$ stagecraft ").unwrap_or_else(|| panic!("{line}"));
+        shop.ok(&line.split(' ').collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn the_reference_is_what_the_program_prints() {
+    let shop = Shop::new();
+    let mut text = "# The commands\n\nWhat `stagecraft --help` and `stagecraft COMMAND --help` \
+                    print; a test keeps this page true.\n"
+        .to_owned();
+    let mut pages = vec![Vec::<String>::new()];
+    while let Some(page) = pages.pop() {
+        let mut arguments: Vec<&str> = page.iter().map(String::as_str).collect();
+        arguments.push("--help");
+        let help = shop.ok(&arguments);
+        let help: String = help.lines().map(|line| line.trim_end().to_owned() + "\n").collect();
+        let title = ["stagecraft".to_owned()].into_iter().chain(page.clone());
+        let title = title.collect::<Vec<_>>().join(" ");
+        text += &format!("\n## {title}\n\n```text\n{}\n```\n", help.trim_end());
+        let listed = help.split("Commands:\n").nth(1).unwrap_or_default();
+        let listed = listed.lines().take_while(|line| !line.trim().is_empty());
+        let verbs = listed.filter(|line| line.starts_with("  ") && !line.starts_with("   "));
+        let below = verbs.filter_map(|line| line.split_whitespace().next());
+        let mut below: Vec<Vec<String>> =
+            below.map(|verb| page.iter().cloned().chain([verb.to_owned()]).collect()).collect();
+        below.reverse();
+        pages.extend(below);
+    }
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+    if std::env::var_os("UPDATE").is_some() {
+        fs::write(&path, &text).unwrap();
+    }
+    let found = fs::read_to_string(&path).unwrap_or_default();
+    assert!(found == text, "docs/cli.md is stale; run the tests with UPDATE=1");
 }

@@ -58,8 +58,9 @@ impl Workspace {
     /// What is wrong in the files, or that they cannot be read.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let (config, warnings) =
+        let (config, mut warnings) =
             stagecraft::load_project(path, &Disk::default()).map_err(Problem::Diagnostics)?;
+        warnings.extend(config.pending());
         Ok(Self { config, warnings, folder })
     }
 

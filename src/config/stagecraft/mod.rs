@@ -8,6 +8,7 @@ mod hosts;
 mod kinds;
 mod load;
 mod names;
+mod pending;
 mod resolve;
 mod schema;
 mod texts;
