@@ -199,7 +199,8 @@ impl Node {
             Value::Int(value) => Json::from(*value),
             Value::BigInt(value) => Json::from(*value),
             Value::Float(value) => Json::from(*value),
-            Value::Timestamp(text) | Value::String(text) => Json::String(text.clone()),
+            Value::Timestamp(text) => Json::String(scalar::format_timestamp(text)),
+            Value::String(text) => Json::String(text.clone()),
             Value::List(items) => Json::Array(items.iter().map(Node::to_json).collect()),
             Value::Map(map) => Json::Object(
                 map.iter().map(|(key, node)| (key.to_owned(), node.to_json())).collect(),

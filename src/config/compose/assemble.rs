@@ -10,10 +10,10 @@ use super::path::Path;
 use super::shape::{self, Flavour, Shape, Writer};
 use super::{
     Config, Interpolation, LoadOptions, Network, Project, Secret, Service, Variable, Volume, check,
-    dotenv, interpolate,
+    dotenv, interpolate, unique,
 };
 use crate::config::diagnostic::{Diagnostic, Span};
-use crate::config::yaml::{Map, Node};
+use crate::config::yaml::{Map, Node, Value};
 
 type Problems = Vec<Diagnostic>;
 type Printed = Object<String, Json>;
@@ -62,12 +62,13 @@ pub(super) fn project(
             .map(|(name, node)| {
                 let mut print = |flavour| {
                     let mut ignored = Vec::new();
+                    let raw = session.mode() == Interpolation::Off;
                     let problems = match flavour {
-                        Flavour::Json => &mut problems,
-                        // The same problems a second time.
-                        Flavour::Yaml => &mut ignored,
+                        Flavour::Json if !raw => &mut problems,
+                        // The same problems a second time, or a model that isn't complete.
+                        _ => &mut ignored,
                     };
-                    let lenient = session.lenient();
+                    let lenient = raw || session.lenient();
                     let mut writer = Writer { flavour, lenient, problems };
                     match writer.write(node, shape, &path.key(name)) {
                         Some(Json::Object(object)) => object,
@@ -194,7 +195,33 @@ fn resources<T>(section: Section, typed: impl Fn(Json) -> T) -> BTreeMap<String,
 
 /// The model as it stands, which is all that Compose prints without interpolation.
 fn raw(model: &Map) -> Json {
-    Json::Object(model.iter().map(|(key, node)| (key.to_owned(), node.to_json())).collect())
+    let entries =
+        model.iter().map(|(key, node)| (key.to_owned(), raw_node(node, &Path::ROOT.key(key))));
+    Json::Object(entries.collect())
+}
+
+fn raw_node(node: &Node, path: &Path) -> Json {
+    match &node.value {
+        Value::Map(map) => {
+            let entries = map.iter();
+            let entries =
+                entries.map(|(key, node)| (key.to_owned(), raw_node(node, &path.key(key))));
+            Json::Object(entries.collect())
+        }
+        // Compose prints an empty list as null, but where it has looked for doubles.
+        Value::List(items) if items.is_empty() => {
+            let resolved = ["services.*.environment", "services.*.build.args"];
+            match unique::is_indexed(path) && !resolved.iter().any(|place| path.matches(place)) {
+                true => Json::Array(Vec::new()),
+                false => Json::Null,
+            }
+        }
+        Value::List(items) => {
+            let items = items.iter().enumerate();
+            Json::Array(items.map(|(at, item)| raw_node(item, &path.index(at))).collect())
+        }
+        _ => node.to_json(),
+    }
 }
 
 fn print(

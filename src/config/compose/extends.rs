@@ -175,7 +175,11 @@ fn from_file(
     };
     let span_of_model = span.clone();
     let mut node = Node::new(Value::Map(std::mem::take(&mut model)), &span_of_model);
-    resolver.resolve(&mut node);
+    let mut problems = Vec::new();
+    resolver.resolve(&mut node, &mut problems);
+    if let Some(problem) = problems.pop() {
+        return Err(Box::new(problem));
+    }
     let Some(services) =
         node.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut)
     else {

@@ -66,8 +66,14 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diag
         warnings: RefCell::default(),
         read: RefCell::default(),
     };
-    let mut env = Environment::new(options.variables);
-    let name = session.project_name(options, &env, &dir)?;
+    // Without interpolation Compose looks no variable up, not even for `environment: [NAME]`.
+    let unset = |_: &str| Variable::Unset;
+    let named = Environment::new(options.variables);
+    let mut env = match options.interpolation {
+        Interpolation::Off => Environment::new(&unset),
+        Interpolation::Full | Interpolation::Template => named.clone(),
+    };
+    let name = session.project_name(options, &named, &dir)?;
     env.set_project(&name);
     let place = Place {
         working_dir: dir.clone(),
@@ -134,7 +140,7 @@ fn mentions(value: &Json, found: &mut BTreeSet<String>) {
 impl Session<'_> {
     /// Whether strings with references stand for any type.
     pub fn lenient(&self) -> bool {
-        self.mode != Interpolation::Full
+        self.mode == Interpolation::Template
     }
 
     pub fn mode(&self) -> Interpolation {
@@ -146,9 +152,10 @@ impl Session<'_> {
     }
 
     pub fn reading(&self) -> Reading {
-        match self.lenient() {
-            true => Reading::Lenient,
-            false => Reading::Strict,
+        match self.mode {
+            Interpolation::Full => Reading::Strict,
+            Interpolation::Template => Reading::Template,
+            Interpolation::Off => Reading::Raw,
         }
     }
 
@@ -301,7 +308,10 @@ impl Session<'_> {
                 files: self.files,
                 lenient: self.lenient(),
             };
-            resolver.resolve(&mut node);
+            resolver.resolve(&mut node, &mut problems);
+            if !problems.is_empty() {
+                return Err(problems);
+            }
         }
         let Value::Map(mut model) = node.value else { return Ok(Map::default()) };
         // An include's own variables reach the lists of its services, as in Compose.

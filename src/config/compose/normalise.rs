@@ -12,8 +12,10 @@ use crate::config::yaml::{Map, Node, Value};
 pub(super) enum Reading {
     /// A form that can't be read is an error.
     Strict,
-    /// A form that can't be read stays as written: it holds references.
-    Lenient,
+    /// A form whose references the host resolves stays as written where it must.
+    Template,
+    /// A form that can't be read stays as written.
+    Raw,
 }
 
 type Outcome = Result<(), String>;
@@ -161,7 +163,7 @@ fn key_values(node: &mut Node, reading: Reading) -> Outcome {
     for item in items {
         match item.as_str().and_then(|text| text.split_once('=')) {
             Some((key, value)) => map.insert(key, Node::string(value, &item.span)),
-            None if reading == Reading::Lenient => return Ok(()),
+            None if reading != Reading::Strict => return Ok(()),
             None => return Err("an item must be `key=value`".to_owned()),
         }
     }
@@ -270,7 +272,7 @@ fn device(node: &mut Node, reading: Reading) -> Outcome {
         [source] => (source, "", "rwm"),
         [source, target] => (source, target, "rwm"),
         [source, target, permissions] => (source, target, permissions),
-        _ if reading == Reading::Lenient => ("", "", "rwm"),
+        _ if reading != Reading::Strict => ("", "", "rwm"),
         _ => return Err("too many colons in a device; use the long form".to_owned()),
     };
     let target = if target.is_empty() { source } else { target };

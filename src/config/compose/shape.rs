@@ -26,6 +26,10 @@ pub(super) enum Shape {
     Int,
     /// A whole number that is written whenever it was.
     Count,
+    /// A whole number that can't be negative, left out when zero.
+    Unsigned,
+    /// A whole number that can't be negative, written whenever it was.
+    UnsignedCount,
     /// A number in single precision, left out when zero.
     Float,
     /// A size in bytes, as text; left out when zero.
@@ -251,7 +255,12 @@ fn zero(shape: &Shape) -> Json {
         Shape::Text => Json::String(String::new()),
         Shape::Bytes => Json::String("0".to_owned()),
         Shape::Flag | Shape::Choice => Json::Bool(false),
-        Shape::Int | Shape::Count | Shape::Float | Shape::DeviceCount => Json::from(0),
+        Shape::Int
+        | Shape::Count
+        | Shape::Unsigned
+        | Shape::UnsignedCount
+        | Shape::Float
+        | Shape::DeviceCount => Json::from(0),
         Shape::Duration | Shape::Delay => Json::String("0s".to_owned()),
         Shape::Strings | Shape::Command | Shape::List(_) => Json::Array(Vec::new()),
         _ => Json::Object(Object::new()),

@@ -96,6 +96,11 @@ pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mu
     }
 }
 
+/// Whether items have names at this place.
+pub(super) fn is_indexed(path: &Path) -> bool {
+    INDEXES.iter().any(|(pattern, _)| path.matches(pattern))
+}
+
 fn name(index: Index, item: &Node, lenient: bool) -> Result<String, String> {
     let unexpected = || Err(format!("{} is not expected here", item.kind_name()));
     match (index, &item.value) {
