@@ -7,6 +7,7 @@ use serde_json::{Map as Object, Value as Json};
 use super::environment::Environment;
 use super::load::{Session, reason};
 use super::path::Path;
+use super::problems::Problems;
 use super::shape::{self, Flavour, Shape, Writer};
 use super::{
     Config, Interpolation, LoadOptions, Network, Project, Secret, Service, Variable, Volume, check,
@@ -15,7 +16,6 @@ use super::{
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
 
-type Problems = Vec<Diagnostic>;
 type Printed = Object<String, Json>;
 
 /// A resource in Compose's two prints.
@@ -52,8 +52,8 @@ pub(super) fn project(
     env: &Environment,
     name: String,
     model: Map,
-) -> Result<Project, Problems> {
-    let mut problems = Vec::new();
+) -> Result<Project, Vec<Diagnostic>> {
+    let mut problems = Problems::default();
     let mut section = |key: &str, shape: &Shape| -> Section {
         let entries = model.get(key).and_then(Node::as_map).into_iter().flat_map(Map::iter);
         let path = Path::ROOT.key(key);
@@ -61,7 +61,7 @@ pub(super) fn project(
             .filter(|(_, node)| !node.is_null())
             .map(|(name, node)| {
                 let mut print = |flavour| {
-                    let mut ignored = Vec::new();
+                    let mut ignored = Problems::default();
                     let raw = session.mode() == Interpolation::Off;
                     let problems = match flavour {
                         Flavour::Json if !raw => &mut problems,
@@ -87,9 +87,7 @@ pub(super) fn project(
     let mut configs = section("configs", &shape::CONFIG);
     let mut secrets = section("secrets", &shape::SECRET);
     let mut models = section("models", &shape::MODEL);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    problems.result()?;
     // A config that takes its text from a variable prints the variable, not the text.
     for prints in configs.values_mut() {
         if prints.json.contains_key("environment") {
@@ -116,24 +114,22 @@ pub(super) fn project(
             secrets: secrets.iter().map(|(name, s)| (name.as_str(), &s.json)).collect(),
             models: models.keys().map(String::as_str).collect(),
         };
+        let mut problems = Problems::default();
         check::consistency(&context, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
+        let mut problems = Problems::default();
         for (name, service) in &mut enabled {
             if options.resolve_env {
                 let span = spans.get(name);
                 if let Err(problem) = read_env_files(session, env, service, span) {
-                    problems.push(*problem);
+                    problems.add(|| *problem);
                 }
                 if let Err(problem) = read_label_files(session, service, span) {
-                    problems.push(*problem);
+                    problems.add(|| *problem);
                 }
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
         let used = Used::by(&enabled);
         networks.retain(|name, _| used.networks.contains(name));
         volumes.retain(|name, _| used.volumes.contains(name));

@@ -7,6 +7,7 @@ use super::files::{clean, join, relative};
 use super::load::Session;
 use super::merge::{apply_resets, extend_service};
 use super::paths::Resolver;
+use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
 
@@ -175,9 +176,9 @@ fn from_file(
     };
     let span_of_model = span.clone();
     let mut node = Node::new(Value::Map(std::mem::take(&mut model)), &span_of_model);
-    let mut problems = Vec::new();
+    let mut problems = Problems::default();
     resolver.resolve(&mut node, &mut problems);
-    if let Some(problem) = problems.pop() {
+    if let Some(problem) = problems.into_vec().pop() {
         return Err(Box::new(problem));
     }
     let Some(services) =

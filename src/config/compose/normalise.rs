@@ -3,8 +3,10 @@
 mod ports;
 pub(super) mod volumes;
 
+use super::conceal;
 use super::path::Path;
-use crate::config::diagnostic::{Diagnostic, Span};
+use super::problems::Problems;
+use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
 
 /// How strictly forms are read.
@@ -59,12 +61,12 @@ const DEFAULTS: &[(&str, Transform)] = &[
 ];
 
 /// Rewrites the short forms below `node`.
-pub(super) fn canonical(node: &mut Node, reading: Reading, problems: &mut Vec<Diagnostic>) {
+pub(super) fn canonical(node: &mut Node, reading: Reading, problems: &mut Problems) {
     walk(node, &Path::ROOT, FORMS, reading, problems);
 }
 
 /// Fills in what Compose fills in.
-pub(super) fn defaults(node: &mut Node, reading: Reading, problems: &mut Vec<Diagnostic>) {
+pub(super) fn defaults(node: &mut Node, reading: Reading, problems: &mut Problems) {
     walk(node, &Path::ROOT, DEFAULTS, reading, problems);
 }
 
@@ -73,14 +75,13 @@ fn walk(
     path: &Path,
     table: &[(&str, Transform)],
     reading: Reading,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) {
     if path.depth() >= 2
         && let Some((_, transform)) = table.iter().find(|(pattern, _)| path.matches(pattern))
         && let Err(message) = transform(node, reading)
     {
-        let code = "compose::form";
-        problems.push(Diagnostic::error(code, format!("{path}: {message}")).at(&node.span, "here"));
+        problems.add(|| conceal::error("compose::form", &format!("{path}: {message}"), node));
         return;
     }
     match &mut node.value {

@@ -4,6 +4,7 @@ use std::path::{Path as FilePath, PathBuf};
 
 use super::files::{Files, join};
 use super::path::Path;
+use super::problems::Problems;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml::{Map, Node, Value};
 
@@ -48,11 +49,11 @@ const PLACES: &[(&str, Kind)] = &[
 
 impl Resolver<'_> {
     /// Resolves every path below `node`.
-    pub fn resolve(&self, node: &mut Node, problems: &mut Vec<Diagnostic>) {
+    pub fn resolve(&self, node: &mut Node, problems: &mut Problems) {
         self.walk(node, &Path::ROOT, problems);
     }
 
-    fn walk(&self, node: &mut Node, path: &Path, problems: &mut Vec<Diagnostic>) {
+    fn walk(&self, node: &mut Node, path: &Path, problems: &mut Problems) {
         if path.depth() >= 2
             && let Some((_, kind)) = PLACES.iter().find(|(pattern, _)| path.matches(pattern))
         {
@@ -61,7 +62,8 @@ impl Resolver<'_> {
                 && mount.as_str() == Some("bind")
             {
                 let message = format!("{path}: a bind mount needs a `source`");
-                problems.push(Diagnostic::error("compose::value", message).at(&node.span, "here"));
+                problems
+                    .add(|| Diagnostic::error("compose::value", message).at(&node.span, "here"));
             }
             return self.apply(node, *kind);
         }

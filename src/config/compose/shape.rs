@@ -6,9 +6,10 @@ mod table;
 
 use serde_json::{Map as Object, Value as Json};
 
+use super::conceal;
 use super::interpolate::has_reference;
 use super::path::Path;
-use crate::config::diagnostic::Diagnostic;
+use super::problems::Problems;
 use crate::config::yaml::{Node, Value};
 
 pub(super) use table::{CONFIG, MODEL, NETWORK, SECRET, SERVICE, VOLUME};
@@ -119,7 +120,7 @@ pub(super) struct Writer<'a> {
     pub flavour: Flavour,
     /// Whether strings with references stand for any type.
     pub lenient: bool,
-    pub problems: &'a mut Vec<Diagnostic>,
+    pub problems: &'a mut Problems,
 }
 
 impl Writer<'_> {
@@ -226,7 +227,7 @@ impl Writer<'_> {
     }
 
     fn problem(&mut self, node: &Node, message: String) {
-        self.problems.push(Diagnostic::error("compose::type", message).at(&node.span, "here"));
+        self.problems.add(|| conceal::error("compose::type", &message, node));
     }
 }
 

@@ -127,11 +127,7 @@ impl Builder<'_, '_> {
 
     fn next(&mut self) -> Result<Event, Stop> {
         self.parser.parse().map_err(|error| {
-            let text = error.to_string();
-            // The position stands under the underline already.
-            let words = text.split(" at line").next().unwrap_or_default();
-            let words = words.split(": line").next().unwrap_or_default();
-            let message = format!("{} is not valid YAML: {words}", self.source.name);
+            let message = format!("{} is not valid YAML: {}", self.source.name, error.problem());
             let diagnostic = Diagnostic::error("yaml::syntax", message);
             Box::new(match error.problem_mark() {
                 Some(mark) => diagnostic.at(&self.point(self.byte(mark)), "here"),

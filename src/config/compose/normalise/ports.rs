@@ -8,7 +8,7 @@ use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
 
 /// A service publishes fewer ports than this; ranges could otherwise fill the memory.
-const MAX_PORTS: usize = 200_000;
+const MAX_PORTS: usize = 100_000;
 
 /// Rewrites a list of ports.
 pub(super) fn rewrite(node: &mut Node, reading: Reading) -> Outcome {
