@@ -25,7 +25,7 @@ const ROOMS: [(&str, &[&str]); 11] = [
 /// Crates that one file or room alone may name.
 const CRATES: [(&str, &[&str]); 5] = [
     ("serde_yaml", &["config/yaml"]),
-    ("saphyr_parser", &["config/yaml"]),
+    ("libyaml_safer", &["config/yaml"]),
     ("petgraph", &["diff/order"]),
     ("similar", &["diff/"]),
     ("clap", &["cli/", "view/style"]),
