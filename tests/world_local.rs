@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use stagecraft::model::*;
-use stagecraft::state::{Holder, StateError, host::HostStore};
+use stagecraft::state::{Holder, HostStore, StateError};
 use stagecraft::world::HostsWorld;
 use stagecraft::world::secrets::Secrets;
 use stagecraft::world::transport::{Limits, Reach};
