@@ -293,6 +293,7 @@ fn release(number: u64, outcome: Outcome, finished: Option<&str>) -> Release {
         format: RELEASE_FORMAT,
         number,
         environment: "lab".into(),
+        previous_version: None,
         version: Some("it's v1".into()),
         started: "2026-01-01T00:00:00Z".into(),
         finished: finished.map(str::to_owned),

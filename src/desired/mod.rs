@@ -205,6 +205,3 @@ impl Compiler<'_> {
         self.resources.insert(address, Resource { spec, after });
     }
 }
-
-#[cfg(test)]
-mod tests;

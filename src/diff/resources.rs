@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use similar::TextDiff;
 
 use super::{Findings, Proposal, fields};
+use crate::model::definition::LABEL_DEFINITION;
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
@@ -272,7 +273,8 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
                 false => Cause::Drifted { what: format!("{name} was edited") },
             };
             let mut proposal = Proposal::new(address, Action::Update, vec![cause]).step(write);
-            proposal.change.diff = Some(unified(&found.content, &spec.content));
+            proposal.change.diff =
+                Some(unified(&found.content, &spec.content)).filter(|diff| !diff.is_empty());
             findings.propose(proposal);
         }
         Some(found) if found.mode != spec.mode => {
@@ -282,11 +284,15 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
     }
 }
 
-/// A unified diff of two texts, without the stamp that differs in any case, and without the values
-/// of keys that people give to secrets.
+/// A unified diff of two texts, without our own digests, which differ in any case, and without the
+/// values of keys that people give to secrets.
 fn unified(before: &str, after: &str) -> String {
-    let (before, after) = (stamp::body(before), stamp::body(after));
-    let diff = TextDiff::from_lines(before, after).unified_diff().context_radius(3).to_string();
+    let plain = |text: &str| -> String {
+        let lines = stamp::body(text).split_inclusive('\n');
+        lines.filter(|line| !line.contains(LABEL_DEFINITION)).collect()
+    };
+    let (before, after) = (plain(before), plain(after));
+    let diff = TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).to_string();
     diff.lines().map(|line| fields::without_secret(line) + "\n").collect()
 }
 

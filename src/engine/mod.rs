@@ -7,7 +7,6 @@ mod operator;
 mod planning;
 mod problem;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +16,7 @@ use crate::config::compose::{
     self, Disk, Files, Interpolation, LoadOptions, Project, Variable, dotenv,
 };
 use crate::config::diagnostic::Diagnostic;
-use crate::config::stagecraft::{self, ComposeNames, Config, Environment, State};
+use crate::config::stagecraft::{self, Config, Environment, State};
 use crate::desired::Variables;
 use crate::model::{Failure, Site};
 use crate::state::{HostStore, LocalStore, Store};
@@ -60,39 +59,8 @@ impl Workspace {
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
         let (config, warnings) =
-            stagecraft::load(path, &Disk::default()).map_err(Problem::Diagnostics)?;
-        let mut workspace = Self { config, warnings, folder };
-        let checked = workspace.check()?;
-        workspace.warnings.extend(checked);
-        Ok(workspace)
-    }
-
-    /// Checks the names of the configuration against the Compose files; returns warnings.
-    fn check(&self) -> Result<Vec<Diagnostic>, Problem> {
-        let asked = RefCell::new(BTreeSet::new());
-        let variables = |name: &str| {
-            asked.borrow_mut().insert(name.to_owned());
-            // Which values there are is an environment's matter; names can be checked now.
-            Variable::Host
-        };
-        let project = self.load_compose(&variables, vec!["*".to_owned()], None)?;
-        let services = project.services.iter().chain(&project.disabled);
-        let names = ComposeNames {
-            services: services
-                .clone()
-                .map(|(name, _)| (name.clone(), project.spans.get(name).cloned()))
-                .collect(),
-            optional: services
-                .filter(|(_, service)| !service.profiles.is_empty())
-                .map(|(name, _)| name.clone())
-                .collect(),
-            variables: asked.into_inner(),
-        };
-        let found = self.config.check_against(&names);
-        match found.iter().any(Diagnostic::is_error) {
-            true => Err(Problem::Diagnostics(found)),
-            false => Ok(found),
-        }
+            stagecraft::load_project(path, &Disk::default()).map_err(Problem::Diagnostics)?;
+        Ok(Self { config, warnings, folder })
     }
 
     /// Loads the Compose files as templates for hosts.

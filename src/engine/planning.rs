@@ -52,8 +52,8 @@ impl Engine {
     /// The desired state of the configuration.
     fn compile(&self, request: &Request, observed: &Observed) -> Result<Desired, Problem> {
         // A version stays until another is named: `apply` after `deploy` changes nothing.
-        let sticky = observed.head.as_ref().and_then(|head| head.version.clone());
-        let version = request.version.clone().or(sticky);
+        let in_force = observed.head.as_ref().and_then(|head| head.version_in_force());
+        let version = request.version.clone().or(in_force.map(str::to_owned));
         let seen = |sight: &Sight| match sight {
             Sight::Seen(state) => Some(state.clone()),
             Sight::Blocked(_) => None,

@@ -146,6 +146,7 @@ pub fn release(number: u64) -> Release {
         number,
         environment: "staging".into(),
         version: Some(format!("v{number}")),
+        previous_version: None,
         started: "2026-03-01T09:15:00.250Z".into(),
         finished: Some("2026-03-01T09:15:42.250Z".into()),
         by: "ana@laptop".into(),
