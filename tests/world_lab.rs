@@ -251,7 +251,11 @@ async fn an_environment_comes_rolls_and_goes() {
     assert_eq!(state.files.len(), 1, "the earlier file is gone again");
     lab.ok(Act::Recreate { service: "api".into(), replicas: 2, compose: None }).await;
 
-    // Another version of the env file, and back.
+    // Another version of the env file, and back. Compose's hashes follow, noted or not.
+    let hashes = lab.see().await.deployed.expect("deployed").hashes;
+    let notes = lab.shell(&format!("cat {directory}/store/hashes")).await;
+    assert!(notes.contains(&hashes["api"]), "{notes}");
+    assert_eq!(lab.see().await.deployed.expect("deployed").hashes, hashes);
     let first = state.env.expect("there").version;
     let other = Lab::new("worldtest", Some(secrets("another value")));
     let env = other.see().await.env.expect("there");
@@ -259,9 +263,12 @@ async fn an_environment_comes_rolls_and_goes() {
     other.ok(Act::WriteEnv { path: path.clone(), keys: secrets("").keys() }).await;
     let state = lab.see().await;
     assert_eq!(state.env_versions.len(), 2);
+    assert_ne!(state.deployed.expect("deployed").hashes, hashes);
     assert_eq!(state.env.expect("there").differing, ["DB_PASSWORD".to_owned()].into());
     lab.ok(Act::RestoreEnv { path, version: first.clone() }).await;
-    let env = lab.see().await.env.expect("there");
+    let state = lab.see().await;
+    assert_eq!(state.deployed.expect("deployed").hashes, hashes);
+    let env = state.env.expect("there");
     assert_eq!((env.version, env.differing.len()), (first, 0));
 
     // Failures say what and where.

@@ -59,6 +59,10 @@ impl Here {
             },
         };
         here.program("docker", DOCKER);
+        fs::create_dir(here.path("tmp")).expect("made");
+        let temporary = here.text("tmp");
+        let made = format!("#!/bin/sh\nTMPDIR='{temporary}' exec /usr/bin/mktemp -d -t x.XXXXXX\n");
+        here.program("mktemp", &made);
         here
     }
     fn path(&self, relative: &str) -> PathBuf {
@@ -173,7 +177,7 @@ async fn the_env_file_is_written_compared_and_restored_without_a_value_leaving_i
     let notes = here.text("notes");
     for name in ["cat", "chmod", "mv", "sync", "wc", "mkdir", "rm", "dd", "tr", "od", "awk", "stat"]
         .into_iter()
-        .chain(["sha256sum", "find", "ls", "mktemp", "id", "printf"])
+        .chain(["sha256sum", "find", "ls", "id", "printf"])
     {
         here.program(
             name,
@@ -247,11 +251,6 @@ async fn a_hand_written_env_file_yields_its_keys_alone() {
 async fn a_probe_reads_what_docker_lists() {
     let here = Here::new(None);
     here.prepare().await;
-    fs::create_dir(here.path("tmp")).expect("made");
-    let temporary = here.text("tmp");
-    let made =
-        format!("#!/bin/sh\nexec /usr/bin/env TMPDIR={temporary} /usr/bin/mktemp -d -t x.XXXXXX\n");
-    here.program("mktemp", &made);
     here.answer("ps", "c0ffee\n");
     here.answer(
         "inspect",

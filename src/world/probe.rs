@@ -1,5 +1,6 @@
 //! The probe: one script that reads everything we ask of a host in one round trip. It changes
-//! nothing there, and no secret value is in its answer.
+//! nothing there but a note of what Compose computed from the files as they are, and no secret
+//! value is in its answer.
 
 use crate::model::sha256_hex;
 
@@ -71,6 +72,32 @@ function scan(  i, c, escaped) {
   if (c == "\"" || c == "\047") { mark = c; rest = substr(rest, 2); scan() }
 }"#;
 
+/// Succeeds when a Compose file, as we render them, reads no other file than itself and the env
+/// file. What it does not understand counts as another file.
+const INPUTS: &str = r#"
+function value(text) {
+  gsub(/^[ ]+|[ ]+$/, "", text)
+  if (text ~ /^".*"$/ || text ~ /^\047.*\047$/) text = substr(text, 2, length(text) - 2)
+  return text
+}
+/label_file|extends|include/ || /(^|[^A-Za-z0-9_-])file["\047]?:/ { other = 1 }
+{ match($0, /^ */); indent = RLENGTH }
+inside && indent >= start && /^ *- / {
+  item = $0
+  sub(/^ *- */, "", item)
+  sub(/^path: /, "", item)
+  if (value(item) != env) other = 1
+  next
+}
+inside && indent > start {
+  if ($0 !~ /^ *(required|format): /) other = 1
+  next
+}
+{ inside = 0 }
+/^ *env_file:[ ]*$/ { inside = 1; start = indent; next }
+/env_file/ { other = 1 }
+END { exit other }"#;
+
 const BODY: &str = r#"
 say() { printf '\n%s %s\n' "$M" "$*"; }
 command -v docker >/dev/null 2>&1 || { say no-docker; say end; exit 0; }
@@ -123,18 +150,42 @@ hashes() {
     fi
   done
   say hashes
-  if [ -f "$F" ]; then
-    set -- -p "$P" -f "$F"
-    if [ -n "$E" ] && [ -f "$E" ]; then set -- "$@" --env-file "$E"; fi
-    [ -z "$plugin" ] || compose() { clean "$plugin" "$@"; }
-    if grep -q env_file "$F"; then
-      compose "$@" config | compose -p "$P" --project-directory "$D" -f - config --hash '*'
-    else
-      compose "$@" config --hash '*'
-    fi
-  elif [ -z "$plugin" ]; then
-    compose version >/dev/null
+  if [ ! -f "$F" ]; then
+    [ -n "$plugin" ] || compose version >/dev/null
+    return
   fi
+  set -- -p "$P" -f "$F"
+  if [ -n "$E" ] && [ -f "$E" ]; then set -- "$@" --env-file "$E"; fi
+  memo=
+  if [ -n "$plugin" ] && all_inputs_known; then
+    memo=$D/store/hashes
+    key=$({
+      ls -lL "$plugin"
+      printf '%s\n' "$P" "${HOME-}" "$PATH" "${DOCKER_HOST-}" "${DOCKER_CONTEXT-}"
+      cat "$D/env/.salt" "$F" ${E:+"$E"}
+    } | digest) || return
+    if { read -r known <"$memo"; } 2>/dev/null && [ "$known" = "${key%% *}" ]; then
+      sed 1d "$memo"
+      return
+    fi
+  fi
+  [ -z "$plugin" ] || compose() { clean "$plugin" "$@"; }
+  if grep -q env_file "$F"; then
+    out=$(compose "$@" config | compose -p "$P" --project-directory "$D" -f - config --hash '*')
+  else
+    out=$(compose "$@" config --hash '*')
+  fi || return
+  printf '%s\n' "$out"
+  [ -z "$memo" ] || {
+    umask 077
+    printf '%s\n%s\n' "${key%% *}" "$out" >"$memo$UNFINISHED" && mv -f "$memo$UNFINISHED" "$memo"
+  } 2>/dev/null || :
+}
+# Whether the Compose file and the env file are all that the hashes depend on.
+all_inputs_known() {
+  [ -r "$D/env/.salt" ] || return
+  if [ -n "$E" ]; then [ -r "$E" ] || return; else [ ! -e "$D/.env" ] || return; fi
+  awk -v env="$E" "$INPUTS" <"$F"
 }
 ours() {
   if [ -d "$D" ]; then
@@ -244,6 +295,7 @@ pub fn question(
         ("NETWORK", &object("network")),
         ("VOLUME", &object("volume")),
         ("KEYS", KEYS),
+        ("INPUTS", INPUTS),
         ("UNFINISHED", UNFINISHED),
         ("NONCE", nonce),
         ("WHOLE", &whole),
@@ -272,6 +324,44 @@ fn label_filter(labels: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_note_is_kept_only_where_every_input_is_known() {
+        use std::io::Write;
+        let known = |text: &str| {
+            let mut awk = std::process::Command::new("awk")
+                .args(["-v", "env=/etc/shop/env", INPUTS])
+                .stdin(std::process::Stdio::piped())
+                .spawn()
+                .expect("awk starts");
+            awk.stdin.take().expect("piped").write_all(text.as_bytes()).expect("written");
+            awk.wait().expect("awk ends").success()
+        };
+        for text in [
+            "services:\n  api:\n    image: a\n",
+            "services:\n  api:\n    env_file:\n      - /etc/shop/env\n    environment:\n      A: b\n",
+            "services:\n  api:\n    env_file:\n    - \"/etc/shop/env\"\n    image: a\n",
+            "a:\n  env_file:\n    - path: /etc/shop/env\n      required: false\n  b: c\n",
+        ] {
+            assert!(known(text), "{text}");
+        }
+        for text in [
+            "a:\n  env_file: /etc/shop/env\n",
+            "a:\n  env_file:\n    - /etc/other\n",
+            "a:\n  env_file:\n    - /etc/shop/env\n    - more.env\n",
+            "a:\n  env_file:\n    - path: /etc/shop/env2\n      required: false\n",
+            "a: {env_file: [/etc/shop/env]}\n",
+            "a:\n  env_file:\n    - required: true\n      path: x\n",
+            "a:\n  env_file: []\n",
+            "a:\n  label_file: x\n",
+            "secrets:\n  x:\n    file: ./x\n",
+            "secrets: {x: {file: ./x}}\n",
+            "a:\n  extends: {service: b}\n",
+            "a:\n  \"env_file\":\n    - x\n",
+        ] {
+            assert!(!known(text), "{text}");
+        }
+    }
 
     #[test]
     fn a_filter_is_safe_in_an_address() {

@@ -131,6 +131,8 @@ impl Reach {
     async fn run_unbounded(&self, host: &Host, script: &str, cap: u64) -> Result<Output, Blocked> {
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An interrupt at the terminal is for us to handle: what runs is finished.
+        command.process_group(0);
         let mut child =
             command.kill_on_drop(true).spawn().map_err(|error| no_start(host, error))?;
         let stderr = Tail::of(child.stderr.take());
@@ -161,6 +163,8 @@ impl Reach {
     pub fn hold(&self, host: &Host, script: &str) -> Result<Session, Blocked> {
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An interrupt at the terminal is for us to handle: what runs is finished.
+        command.process_group(0);
         let mut child =
             command.kill_on_drop(true).spawn().map_err(|error| no_start(host, error))?;
         let stderr = Tail::of(child.stderr.take());

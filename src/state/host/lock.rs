@@ -174,10 +174,9 @@ impl HostLock {
                 || session.send(line).await.is_err()
             {
                 held.lost.store(true, Ordering::Relaxed);
-                return Err(broken(
-                    &held.host,
-                    "lost its lock: the connection has ended".to_owned(),
-                ));
+                let reason = session.reason().await.detail;
+                let reason = if reason.is_empty() { "the session has ended" } else { &reason };
+                return Err(broken(&held.host, format!("lost its lock: {reason}")));
             }
         }
         Ok(())
