@@ -33,10 +33,10 @@ pub struct Diagnostic {
     /// One sentence: what is wrong.
     pub message: String,
     /// Where, with what to write under the underline.
-    pub at: Option<(Span, String)>,
+    pub at: Option<Box<(Span, String)>>,
     /// What to do next.
     pub help: Option<String>,
-    code_source: Option<NamedSource<String>>,
+    code_source: Option<Box<NamedSource<String>>>,
 }
 
 impl Diagnostic {
@@ -59,11 +59,9 @@ impl Diagnostic {
 
     /// Points at a place and says what is there.
     pub fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
-        self.code_source = Some(
-            NamedSource::new(span.source.name.clone(), span.source.text.clone())
-                .with_language("yaml"),
-        );
-        self.at = Some((span.clone(), label.into()));
+        let source = NamedSource::new(span.source.name.clone(), span.source.text.clone());
+        self.code_source = Some(Box::new(source.with_language("yaml")));
+        self.at = Some(Box::new((span.clone(), label.into())));
         self
     }
 
@@ -98,10 +96,10 @@ impl miette::Diagnostic for Diagnostic {
         self.help.as_ref().map(|help| Box::new(help) as _)
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.code_source.as_ref().map(|source| source as _)
+        self.code_source.as_deref().map(|source| source as _)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (span, label) = self.at.as_ref()?;
+        let (span, label) = self.at.as_deref()?;
         let label = LabeledSpan::new_with_span(Some(label.clone()), span.range.clone());
         Some(Box::new(std::iter::once(label)))
     }

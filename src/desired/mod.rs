@@ -56,16 +56,15 @@ pub fn compile(
     project: &Project,
     facts: &Facts,
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let mut compiler =
-        Compiler {
-            blueprint,
-            project,
-            facts,
-            places: Places::new(&blueprint.placements, project),
-            sections: render::Sections::of(project),
-            resources: BTreeMap::new(),
-            problems: Vec::new(),
-        };
+    let mut compiler = Compiler {
+        blueprint,
+        project,
+        facts,
+        places: Places::new(&blueprint.placements, project),
+        sections: render::Sections::of(project),
+        resources: BTreeMap::new(),
+        problems: Vec::new(),
+    };
     for host in blueprint.hosts.keys() {
         compiler.host(host);
     }
@@ -216,6 +215,3 @@ impl Compiler<'_> {
         self.resources.insert(address, Resource { spec, after });
     }
 }
-
-#[cfg(test)]
-mod tests;

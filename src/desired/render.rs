@@ -236,7 +236,9 @@ impl Sections {
     pub fn of(project: &Project) -> Self {
         let document = project.document();
         let section = |name| Some((name, document.get(name)?.as_object()?.clone()));
-        Self(["networks", "volumes", "configs", "secrets"].into_iter().filter_map(section).collect())
+        Self(
+            ["networks", "volumes", "configs", "secrets"].into_iter().filter_map(section).collect(),
+        )
     }
 }
 

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Note,
-    Observed, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
 pub use order::Cycle;
@@ -83,11 +83,12 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
             wanted.entry(host).or_default().push((address, &resource.spec));
         }
     }
+    let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
             Sight::Seen(state) => {
-                let scope = resources::Scope::new(desired, name, state, request);
+                let scope = resources::Scope::new(desired, name, state, request, finished);
                 let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
                 compare_host(&scope, wanted, &mut findings);
             }
@@ -126,11 +127,7 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
 }
 
 /// Compares everything on one host that was seen.
-fn compare_host(
-    scope: &resources::Scope,
-    wanted: &[(&Address, &Spec)],
-    findings: &mut Findings,
-) {
+fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings: &mut Findings) {
     let blocked_before = findings.blocked.len();
     let env = resources::env(scope, wanted, findings);
     if findings.blocked.len() > blocked_before {

@@ -229,7 +229,8 @@ fn stops<'a>(
     let frontiers = frontiers(desired, order, proposals, &gates, &nodes);
     for address in order {
         let next = tier(desired, address).and_then(after_tier);
-        for (next, last) in next.iter().flat_map(|n| frontiers[address].iter().map(move |l| (n, l))) {
+        for (next, last) in next.iter().flat_map(|n| frontiers[address].iter().map(move |l| (n, l)))
+        {
             graph.update_edge(*last, gates[next], ());
         }
     }

@@ -332,9 +332,10 @@ impl Rolling<'_> {
         let short = self.kept().len() + self.census.stale.len() < self.wanted();
         let scaled = was.is_some_and(|was| was != self.spec.replicas);
         if !exists {
-            causes.push(match was {
-                Some(_) => Cause::Drifted { what: "its containers are gone".into() },
-                None => Cause::Missing,
+            causes.push(match (was, self.scope.finished) {
+                (Some(_), true) => Cause::Drifted { what: "its containers are gone".into() },
+                (Some(_), false) => Cause::Unfinished { what: "it was never started".into() },
+                (None, _) => Cause::Missing,
             });
         } else if scaled {
             causes.push(Cause::Changed);
@@ -354,13 +355,14 @@ impl Rolling<'_> {
     }
 
     fn summary(&self) -> Rollout {
-        let going = self.census.stale.iter().chain(self.extra());
+        let going = refs(self.census.stale.iter().chain(self.extra()).copied());
         Rollout {
+            image: self.spec.image.clone(),
             order: self.spec.rollout.order,
             reason: self.spec.rollout.reason.clone(),
             replicas: self.spec.replicas,
             starts: u32::try_from(self.starts()).unwrap_or(u32::MAX),
-            stops: going.map(|(_, container)| container.name.clone()).collect(),
+            stops: going.into_iter().map(|container| container.name).collect(),
         }
     }
 

@@ -231,7 +231,7 @@ fn open_world(
     if environment.world == stagecraft::World::Simulated {
         let file = folder.join(path).join(&environment.name).join("world.json");
         let world = Simulated::open(file, site.clone(), secrets.cloned(), read.clone())?;
-        return Ok((Arc::new(World::Simulated(world)), local(path)));
+        return Ok((Arc::new(World::Simulated(Box::new(world))), local(path)));
     }
     let hosts = Arc::new(HostsWorld::new(site, secrets.cloned()));
     let store = match &environment.state {

@@ -7,7 +7,8 @@ use crate::config::stagecraft::Mode;
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
-    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Release, Request, Sight, Spec, Tier,
+    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Release, Request, Sight,
+    Spec, Tier,
 };
 
 /// A plan with what it was made from.
@@ -52,8 +53,8 @@ impl Engine {
     /// The desired state of the configuration.
     fn compile(&self, request: &Request, observed: &Observed) -> Result<Desired, Problem> {
         // A version stays until another is named: `apply` after `deploy` changes nothing.
-        let sticky = observed.head.as_ref().and_then(|head| head.version.clone());
-        let version = request.version.clone().or(sticky);
+        let in_force = observed.head.as_ref().and_then(|head| head.version_in_force());
+        let version = request.version.clone().or(in_force.map(str::to_owned));
         let states: BTreeMap<&String, &HostState> = observed
             .hosts
             .iter()
@@ -64,9 +65,7 @@ impl Engine {
             .collect();
         let keys: BTreeMap<String, BTreeSet<String>> = states
             .iter()
-            .filter_map(|(name, state)| {
-                Some(((*name).clone(), state.env.as_ref()?.keys.clone()))
-            })
+            .filter_map(|(name, state)| Some(((*name).clone(), state.env.as_ref()?.keys.clone())))
             .collect();
         let mut values = self.environment.variables.clone();
         if let Some(version) = &version {

@@ -412,7 +412,9 @@ mod tests {
             head: Some(ReleaseHead {
                 number: 4,
                 version: Some("v4".into()),
+                previous_version: None,
                 outcome: crate::model::Outcome::Succeeded,
+                hosts: Vec::new(),
             }),
             hosts: [
                 (

@@ -24,7 +24,7 @@ pub enum World {
     /// Machines, over SSH or a local shell.
     Hosts(Arc<HostsWorld>),
     /// Hosts in one JSON file.
-    Simulated(Simulated),
+    Simulated(Box<Simulated>),
 }
 
 impl World {

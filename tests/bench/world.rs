@@ -20,7 +20,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let engine = Engine::open(workspace, ENVIRONMENT).map_err(|_| "it can't be opened")?;
     let planned = engine.plan(&Request::default()).await.map_err(|_| "it can't be planned")?;
 
-    let bytes = stagecraft::config::compose::Files::read(&Disk::default(), Path::new("secrets.env"))?;
+    let bytes =
+        stagecraft::config::compose::Files::read(&Disk::default(), Path::new("secrets.env"))?;
     let unset = |_: &str| Variable::Unset;
     let parsed = dotenv::parse("secrets.env", &bytes, &unset, dotenv::Style::Full)
         .map_err(|_| "secrets.env can't be read")?;

@@ -89,7 +89,8 @@ fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
 /// Problems in the order in which a reader meets them.
 pub(super) fn sort(problems: &mut [Diagnostic]) {
     problems.sort_by_cached_key(|problem| {
-        let at = problem.at.as_ref().map(|(span, _)| (span.source.name.clone(), span.range.start));
+        let at =
+            problem.at.as_deref().map(|(span, _)| (span.source.name.clone(), span.range.start));
         (at, problem.message.clone())
     });
 }

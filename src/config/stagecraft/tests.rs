@@ -37,7 +37,7 @@ fn shown(problems: &[Diagnostic]) -> String {
 /// One line for each problem: where, what, and what to do.
 fn brief(problems: &[Diagnostic]) -> String {
     let lines = problems.iter().map(|problem| {
-        let at = problem.at.as_ref().map_or(String::from("-"), |(span, label)| {
+        let at = problem.at.as_deref().map_or(String::from("-"), |(span, label)| {
             let line = span.source.text[..span.range.start].matches('\n').count() + 1;
             format!("{line} `{}` {label}", &span.source.text[span.range.clone()])
         });
