@@ -1,6 +1,6 @@
 //! Comparing hosts, networks, volumes, env files and files; finding what is no longer wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
 
@@ -23,9 +23,30 @@ pub(super) struct Scope<'a> {
     pub request: &'a Request,
     /// Whether the newest release did all that it planned.
     pub finished: bool,
+    /// The containers that are ours, by service.
+    containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    pub fn new(
+        desired: &'a Desired,
+        host: &'a str,
+        state: &'a HostState,
+        request: &'a Request,
+        finished: bool,
+    ) -> Self {
+        let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
+        for member in state.containers.iter().filter(|(_, container)| container.ours) {
+            containers.entry(&member.1.service).or_default().push(member);
+        }
+        Self { desired, host, state, request, finished, containers }
+    }
+
+    /// The containers of a service that are ours.
+    pub fn containers(&self, service: &str) -> &[(&'a String, &'a Container)] {
+        self.containers.get(service).map(Vec::as_slice).unwrap_or_default()
+    }
+
     pub fn effect(&self, act: Act) -> Effect {
         Effect { host: self.host.to_owned(), act }
     }
@@ -317,13 +338,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
     }
     for address in &removals {
         let service = address.name().unwrap_or_default();
-        let containers = refs(
-            scope
-                .state
-                .containers
-                .iter()
-                .filter(|(_, container)| container.ours && container.service == service),
-        );
+        let containers = refs(scope.containers(service).iter().copied());
         let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned])
             .step(scope.effect(Act::Stop { containers: containers.clone(), grace_s: 10 }))
             .step(scope.effect(Act::Remove { containers }));

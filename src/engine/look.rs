@@ -1,14 +1,15 @@
 //! Looking: all hosts at once, and the Compose files in force read by our own loader.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::task::JoinSet;
 
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
-use crate::model::{COMPOSE_FILE, Desired, Host, Observed, ReleaseHead, Sight, stamp};
+use crate::model::{COMPOSE_FILE, Desired, Host, Observed, ReleaseHead, Sight, sha256_hex, stamp};
 use crate::state::Store;
-use crate::world::simulated::ComposeFile;
+use crate::world::simulated::{ComposeFile, ReadCompose};
 
 impl Engine {
     /// What there is: on the environment's hosts, and on those that the newest release concerned
@@ -44,10 +45,10 @@ impl Engine {
     async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
         let mut probes = JoinSet::new();
         for host in hosts.cloned() {
-            let world = self.world.clone();
+            let (world, read) = (self.world.clone(), self.read_compose.clone());
             probes.spawn(async move {
                 let mut sight = world.probe(&host).await;
-                read_deployed(&mut sight);
+                read_deployed(&mut sight, &read);
                 (host.name, sight)
             });
         }
@@ -76,15 +77,26 @@ fn newest(observed: &Observed) -> Option<ReleaseHead> {
 }
 
 /// Reads the Compose file in force. One that is no Compose file any more tells nothing.
-fn read_deployed(sight: &mut Sight) {
+fn read_deployed(sight: &mut Sight, read: &ReadCompose) {
     let Sight::Seen(state) = sight else { return };
     let Some(file) = state.files.get(COMPOSE_FILE) else { return };
-    let services = read_compose(&file.content).services;
+    let services = read(&file.content).services.clone();
     state.deployed.get_or_insert_default().services = services;
 }
 
-/// Reads a rendered Compose file's text.
-pub(super) fn read_compose(text: &str) -> ComposeFile {
+/// Reads rendered Compose files, each text once: hosts with the same role have the same.
+pub fn compose_reader() -> ReadCompose {
+    let known: Mutex<BTreeMap<String, Arc<OnceLock<Arc<ComposeFile>>>>> = Mutex::default();
+    Arc::new(move |text| {
+        let place = {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(sha256_hex(text)).or_default().clone()
+        };
+        place.get_or_init(|| Arc::new(read_compose(text))).clone()
+    })
+}
+
+fn read_compose(text: &str) -> ComposeFile {
     let Ok(loaded) = load_text(COMPOSE_FILE, stamp::body(text)) else {
         return ComposeFile::default();
     };

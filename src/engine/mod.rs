@@ -21,9 +21,11 @@ use crate::desired::Variables;
 use crate::model::{Failure, Site};
 use crate::state::{HostStore, LocalStore, Store};
 use crate::world::secrets::Secrets;
+use crate::world::simulated::ReadCompose;
 use crate::world::{HostsWorld, Simulated, World};
 
 pub use apply::Applied;
+pub use look::compose_reader;
 pub use planning::Planned;
 pub use problem::Problem;
 
@@ -48,6 +50,7 @@ pub struct Engine {
     secrets: Option<Secrets>,
     world: Arc<World>,
     store: Store,
+    read_compose: ReadCompose,
 }
 
 impl Workspace {
@@ -110,8 +113,11 @@ impl Engine {
             env_path: environment.env_file.clone(),
         };
         let secrets = read_secrets(&workspace.folder, &environment)?;
-        let (world, store) = open_world(&workspace.folder, &environment, &site, secrets.as_ref())?;
-        Ok(Self { workspace, environment, site, secrets, world, store })
+        let read_compose = compose_reader();
+        let folder = &workspace.folder;
+        let (world, store) =
+            open_world(folder, &environment, &site, secrets.as_ref(), &read_compose)?;
+        Ok(Self { workspace, environment, site, secrets, world, store, read_compose })
     }
 
     /// The environment.
@@ -183,6 +189,7 @@ fn open_world(
     environment: &Environment,
     site: &Site,
     secrets: Option<&Secrets>,
+    read: &ReadCompose,
 ) -> Result<(Arc<World>, Store), Problem> {
     let local =
         |path: &str| Store::Local(LocalStore::new(folder.join(path).join(&environment.name)));
@@ -192,8 +199,7 @@ fn open_world(
     };
     if environment.world == stagecraft::World::Simulated {
         let file = folder.join(path).join(&environment.name).join("world.json");
-        let read = Arc::new(look::read_compose);
-        let world = Simulated::open(file, site.clone(), secrets.cloned(), read)?;
+        let world = Simulated::open(file, site.clone(), secrets.cloned(), read.clone())?;
         return Ok((Arc::new(World::Simulated(Box::new(world))), local(path)));
     }
     let hosts = Arc::new(HostsWorld::new(site, secrets.cloned()));

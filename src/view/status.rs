@@ -333,6 +333,7 @@ mod tests {
                 monitor_ms: 0,
                 max_parallel: 1,
             },
+            tier: crate::model::Tier::Application,
             completes,
         }
     }

@@ -16,7 +16,7 @@ use crate::model::{
 };
 
 /// Reads a rendered Compose file's text.
-pub type ReadCompose = Arc<dyn Fn(&str) -> ComposeFile + Send + Sync>;
+pub type ReadCompose = Arc<dyn Fn(&str) -> Arc<ComposeFile> + Send + Sync>;
 
 /// What a rendered Compose file says.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -369,7 +369,7 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn compose(&self, given: Option<&str>) -> ComposeFile {
+    fn compose(&self, given: Option<&str>) -> Arc<ComposeFile> {
         let in_force = self.host.state.files.get(crate::model::COMPOSE_FILE);
         (self.read)(given.or(in_force.map(|file| file.content.as_str())).unwrap_or_default())
     }
