@@ -77,122 +77,122 @@ fn the_reference_loads() {
 
 #[test]
 fn ten_mistakes_are_reported_in_one_run() {
-    insta::assert_snapshot!(shown(&read(TEN_MISTAKES).unwrap_err()), @r#"
-        config::missing-key
+    insta::assert_snapshot!(shown(&read(TEN_MISTAKES).unwrap_err()), @"
+    config::missing-key
 
-          × `project` has no `name`
-           ╭─[stagecraft.yml:1:10]
-         1 │ project: { nam: kiosk }
-           ·          ───────┬──────
-           ·                 ╰── `name` belongs here
-         2 │ hosts:
-           ╰────
-        config::unknown-key
+      × `project` has no `name`
+       ╭─[stagecraft.yml:1:10]
+     1 │ project: { nam: kiosk }
+       ·          ───────┬──────
+       ·                 ╰── `name` belongs here
+     2 │ hosts:
+       ╰────
+    config::unknown-key
 
-          × unknown key `nam`
-           ╭─[stagecraft.yml:1:12]
-         1 │ project: { nam: kiosk }
-           ·            ─┬─
-           ·             ╰── not a key of `project`
-         2 │ hosts:
-           ╰────
-          help: did you mean `name`?
-        config::value
+      × unknown key `nam`
+       ╭─[stagecraft.yml:1:12]
+     1 │ project: { nam: kiosk }
+       ·            ─┬─
+       ·             ╰── not a key of `project`
+     2 │ hosts:
+       ╰────
+      help: did you mean `name`?
+    config::value
 
-          × `hosts.app.port` is out of range
-           ╭─[stagecraft.yml:3:37]
-         2 │ hosts:
-         3 │   app: [app-1, { name: app-2, port: 70000 }]
-           ·                                     ──┬──
-           ·                                       ╰── this value
-         4 │   db: [{ name: app-1, address: 10.0.0.1 }]
-           ╰────
-          help: use 1 to 65535
-        config::host-conflict
+      × `hosts.app.port` is out of range
+       ╭─[stagecraft.yml:3:37]
+     2 │ hosts:
+     3 │   app: [app-1, { name: app-2, port: 70000 }]
+       ·                                     ──┬──
+       ·                                       ╰── this value
+     4 │   db: [{ name: app-1, address: 10.0.0.1 }]
+       ╰────
+      help: use 1 to 65535
+    config::host-conflict
 
-          × the host `app-1` has two different addresses
-           ╭─[stagecraft.yml:5:37]
-         4 │   db: [{ name: app-1, address: 10.0.0.1 }]
-         5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
-           ·                                     ────┬───
-           ·                                         ╰── the other stands elsewhere under `hosts`
-         6 │   cache: []
-           ╰────
-          help: describe the host in one role and give only its name in the others
-        config::value
+      × the host `app-1` has two different addresses
+       ╭─[stagecraft.yml:5:37]
+     4 │   db: [{ name: app-1, address: 10.0.0.1 }]
+     5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
+       ·                                     ────┬───
+       ·                                         ╰── the other stands elsewhere under `hosts`
+     6 │   cache: []
+       ╰────
+      help: describe the host in one role and give only its name in the others
+    config::value
 
-          × `hosts.cache` is empty
-           ╭─[stagecraft.yml:6:10]
-         5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
-         6 │   cache: []
-           ·          ─┬
-           ·           ╰── this value
-         7 │ services:
-           ╰────
-          help: name at least one
-        config::unknown-role
+      × `hosts.cache` is empty
+       ╭─[stagecraft.yml:6:10]
+     5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
+     6 │   cache: []
+       ·          ─┬
+       ·           ╰── this value
+     7 │ services:
+       ╰────
+      help: name at least one
+    config::unknown-role
 
-          × the service `api` has the unknown role `ap`
-           ╭─[stagecraft.yml:8:16]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                ─┬
-           ·                 ╰── no host has this role
-         9 │   ../etc: { role: app }
-           ╰────
-          help: did you mean `app`?
-        config::type
+      × the service `api` has the unknown role `ap`
+       ╭─[stagecraft.yml:8:16]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                ─┬
+       ·                 ╰── no host has this role
+     9 │   ../etc: { role: app }
+       ╰────
+      help: did you mean `app`?
+    config::type
 
-          × `services.api.rollout.health_timeout` must be a duration such as `30s`, not a list
-           ╭─[stagecraft.yml:8:47]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                                               ──┬──
-           ·                                                 ╰── a list
-         9 │   ../etc: { role: app }
-           ╰────
-        config::value
+      × `services.api.rollout.health_timeout` must be a duration such as `30s`, not a list
+       ╭─[stagecraft.yml:8:47]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                                               ──┬──
+       ·                                                 ╰── a list
+     9 │   ../etc: { role: app }
+       ╰────
+    config::value
 
-          × `services.api.rollout.order` does not know `start-frist`
-           ╭─[stagecraft.yml:8:61]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                                                             ─────┬─────
-           ·                                                                  ╰── this value
-         9 │   ../etc: { role: app }
-           ╰────
-          help: did you mean `start-first`?
-        config::name
+      × `services.api.rollout.order` does not know `start-frist`
+       ╭─[stagecraft.yml:8:61]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                                                             ─────┬─────
+       ·                                                                  ╰── this value
+     9 │   ../etc: { role: app }
+       ╰────
+      help: did you mean `start-first`?
+    config::name
 
-          × `../etc` is not a name
-            ╭─[stagecraft.yml:9:3]
-          8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-          9 │   ../etc: { role: app }
-            ·   ───┬──
-            ·      ╰── this key
-         10 │ environments:
-            ╰────
-          help: use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-        config::type
+      × `../etc` is not a name
+        ╭─[stagecraft.yml:9:3]
+      8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+      9 │   ../etc: { role: app }
+        ·   ───┬──
+        ·      ╰── this key
+     10 │ environments:
+        ╰────
+      help: use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    config::type
 
-          × `environments.staging.protect` must be `true` or `false`, not a string
-            ╭─[stagecraft.yml:11:23]
-         10 │ environments:
-         11 │   staging: { protect: maybe }
-            ·                       ──┬──
-            ·                         ╰── a string
-         12 │   staging: { world: simulated }
-            ╰────
-        yaml::duplicate-key
+      × `environments.staging.protect` must be `true` or `false`, not a string
+        ╭─[stagecraft.yml:11:23]
+     10 │ environments:
+     11 │   staging: { protect: maybe }
+        ·                       ──┬──
+        ·                         ╰── a string
+     12 │   staging: { world: simulated }
+        ╰────
+    yaml::duplicate-key
 
-          × key `staging` is already defined at line 11
-            ╭─[stagecraft.yml:12:3]
-         11 │   staging: { protect: maybe }
-         12 │   staging: { world: simulated }
-            ·   ───┬───
-            ·      ╰── defined again
-            ╰────
-        "#);
+      × key `staging` is already defined at line 11
+        ╭─[stagecraft.yml:12:3]
+     11 │   staging: { protect: maybe }
+     12 │   staging: { world: simulated }
+        ·   ───┬───
+        ·      ╰── defined again
+        ╰────
+    ");
 }
 
 /// An environment as data small enough to read.
@@ -481,17 +481,17 @@ hosts: { app: [one, two], db: [] }
 services: { apy: { role: app }, db: { role: db }, worker: { rol: app }, /x: {} }
 environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev: { domain: [] } }
 ";
-    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @r#"
-        2 `{ nam: a }` `name` belongs here | config::missing-key | `project` has no `name` | -
-        2 `nam` not a key of `project` | config::unknown-key | unknown key `nam` | did you mean `name`?
-        3 `[]` this value | config::value | `hosts.db` is empty | name at least one
-        4 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
-        4 `rol` not a key of `services.worker` | config::unknown-key | unknown key `rol` | did you mean `role`?
-        4 `/x` this key | config::name | `/x` is not a name | use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-        5 `api_tga` not a key of `environments.qa` | config::unknown-key | unknown key `api_tga` | did you mean `api_tag`?
-        5 `many` a string | config::type | `environments.qa.db.replicas` must be a whole number, not a string | -
-        5 `[]` a list | config::type | `environments.dev.domain` must be a string: a domain name, not a list | -
-        "#);
+    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @"
+    2 `{ nam: a }` `name` belongs here | config::missing-key | `project` has no `name` | -
+    2 `nam` not a key of `project` | config::unknown-key | unknown key `nam` | did you mean `name`?
+    3 `[]` this value | config::value | `hosts.db` is empty | name at least one
+    4 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
+    4 `rol` not a key of `services.worker` | config::unknown-key | unknown key `rol` | did you mean `role`?
+    4 `/x` this key | config::name | `/x` is not a name | use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    5 `api_tga` not a key of `environments.qa` | config::unknown-key | unknown key `api_tga` | did you mean `api_tag`?
+    5 `many` a string | config::type | `environments.qa.db.replicas` must be a whole number, not a string | -
+    5 `[]` a list | config::type | `environments.dev.domain` must be a string: a domain name, not a list | -
+    ");
 }
 
 #[test]
@@ -523,9 +523,7 @@ fn values_are_checked_for_each_environment() {
     let (config, _) = load_project(Path::new("stagecraft.yml"), &files).unwrap();
     let found = |name| config.check_values(&config.environment(name).unwrap(), &files);
     assert_eq!(brief(&found("dev")), "");
-    insta::assert_snapshot!(brief(&found("qa")), @r#"
-        1 `"${REPLICAS}"` here | compose::type | services.api.deploy.replicas must be a whole number, not `many` | -
-        "#);
+    insta::assert_snapshot!(brief(&found("qa")), @r#"1 `"${REPLICAS}"` here | compose::type | services.api.deploy.replicas must be a whole number, not `…` | -"#);
 }
 
 #[test]

@@ -350,8 +350,10 @@ impl Builder<'_, '_> {
         let text = &self.source.text[start..end.max(start)];
         let line = text.lines().next().unwrap_or_default().trim_end();
         // A flow list that stands on one line ends with its bracket.
-        let bracket = self.source.text[start + line.len()..].starts_with([']', '}']);
-        let width = line.len() + usize::from(bracket && !line.is_empty());
+        let rest = &self.source.text[start + line.len()..];
+        let blank = rest.len() - rest.trim_start_matches(' ').len();
+        let flow = line.starts_with(['[', '{']) && rest[blank..].starts_with([']', '}']);
+        let width = line.len() + if flow { blank + 1 } else { 0 };
         Span { source: self.source.clone(), range: start..start + width }
     }
 }
