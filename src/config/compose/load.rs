@@ -22,7 +22,7 @@ use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Map, Node, Value};
 
 /// A load reads at most this many documents, so that includes can't multiply without end.
-const MAX_DOCUMENTS: usize = 1000;
+const MAX_DOCUMENTS: usize = 500;
 /// A load reads at most this much text.
 const MAX_TEXT: usize = 4 * yaml::MAX_BYTES;
 

@@ -4,6 +4,8 @@ use crate::config::diagnostic::Diagnostic;
 
 /// Nobody reads more, and each carries its file.
 const MAX: usize = 20;
+/// The longest message, in characters.
+const MAX_MESSAGE: usize = 500;
 
 /// A list of problems that stays short.
 #[derive(Debug, Default)]
@@ -19,9 +21,16 @@ impl Problems {
 
     /// Adds a problem, which is only made where it is kept.
     pub fn add(&mut self, problem: impl FnOnce() -> Diagnostic) {
-        if !self.is_full() {
-            self.found.push(problem());
+        if self.is_full() {
+            return;
         }
+        let mut problem = problem();
+        // A value may be megabytes long; its error needn't be.
+        if let Some((cut, _)) = problem.message.char_indices().nth(MAX_MESSAGE) {
+            problem.message.truncate(cut);
+            problem.message.push('…');
+        }
+        self.found.push(problem);
     }
 
     /// Nothing, or what was found.
