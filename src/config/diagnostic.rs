@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use miette::{LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{
+    LabeledSpan, MietteError, NamedSource, Severity, SourceCode, SourceSpan, SpanContents,
+};
 
 /// A file's name and text, shared by every position that points into it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +14,17 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: String,
+}
+
+impl SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        context_lines_before: usize,
+        context_lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        self.text.read_span(span, context_lines_before, context_lines_after)
+    }
 }
 
 /// A place in a source: a byte range of its text.
@@ -36,7 +49,7 @@ pub struct Diagnostic {
     pub at: Option<Box<(Span, String)>>,
     /// What to do next.
     pub help: Option<String>,
-    code_source: Option<Box<NamedSource<String>>>,
+    code_source: Option<Box<NamedSource<Arc<Source>>>>,
 }
 
 impl Diagnostic {
@@ -59,7 +72,8 @@ impl Diagnostic {
 
     /// Points at a place and says what is there.
     pub fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
-        let source = NamedSource::new(span.source.name.clone(), span.source.text.clone());
+        // Shared, not copied: there may be a diagnostic for each line of a large file.
+        let source = NamedSource::new(&span.source.name, span.source.clone());
         self.code_source = Some(Box::new(source.with_language("yaml")));
         self.at = Some(Box::new((span.clone(), label.into())));
         self

@@ -72,6 +72,7 @@ class Project:
                 services[f"{role}{index}"] = self.service(role, index, own)
                 placed[f"{role}{index}"] = {"role": role}
         compose = {
+            "name": "bench",
             "services": services,
             "networks": {name: {} for name in NETWORKS},
             "volumes": {name: {} for name in VOLUMES},
