@@ -6,4 +6,5 @@
 mod first;
 mod harness;
 mod hosts;
+mod rollout;
 mod shop;
