@@ -6,5 +6,7 @@
 mod first;
 mod harness;
 mod hosts;
+mod rollback;
 mod rollout;
+mod saved;
 mod shop;
