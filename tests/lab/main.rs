@@ -6,6 +6,7 @@
 mod first;
 mod harness;
 mod hosts;
+mod removal;
 mod rollback;
 mod rollout;
 mod saved;
