@@ -7,7 +7,9 @@ use tokio::task::JoinSet;
 
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
-use crate::model::{COMPOSE_FILE, Desired, Host, Observed, ReleaseHead, Sight, sha256_hex, stamp};
+use crate::model::{
+    COMPOSE_FILE, Desired, Host, Observed, Outcome, ReleaseHead, Sight, sha256_hex, stamp,
+};
 use crate::state::Store;
 use crate::world::simulated::{ComposeFile, ReadCompose};
 
@@ -25,21 +27,36 @@ impl Engine {
             Store::Host(_) => newest(&observed),
         };
         let former = match &observed.head {
-            Some(head) if head.hosts.iter().any(|name| !hosts.contains_key(name)) => {
-                self.former_hosts(head.number).await?
-            }
-            _ => BTreeMap::new(),
+            Some(head) => self.former_hosts(head).await?,
+            None => Vec::new(),
         };
-        let former: Vec<Host> =
-            former.into_values().filter(|host| !hosts.contains_key(&host.name)).collect();
         observed.hosts.extend(self.probe(former.iter()).await);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
         Ok((observed, hosts))
     }
 
-    async fn former_hosts(&self, release: u64) -> Result<BTreeMap<String, Host>, Problem> {
-        let release = self.store.release(release).await?;
-        Ok(self.desired_of(&release).await?.hosts)
+    /// The hosts that the newest release concerned and the configuration does not name. One that
+    /// did not succeed may have left behind what it was to take away: then those count, too, of
+    /// the releases before it, up to the last that did.
+    async fn former_hosts(&self, head: &ReleaseHead) -> Result<Vec<Host>, Problem> {
+        let gone =
+            |names: &[String]| names.iter().any(|name| !self.environment.hosts.contains_key(name));
+        let mut former = BTreeMap::new();
+        if head.outcome == Outcome::Succeeded && !gone(&head.hosts) {
+            return Ok(Vec::new());
+        }
+        for release in self.store.releases().await?.iter().rev() {
+            if gone(&release.hosts) {
+                for (name, host) in self.desired_of(release).await?.hosts {
+                    former.entry(name).or_insert(host);
+                }
+            }
+            if release.outcome == Outcome::Succeeded {
+                break;
+            }
+        }
+        former.retain(|name, _| !self.environment.hosts.contains_key(name));
+        Ok(former.into_values().collect())
     }
 
     async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
