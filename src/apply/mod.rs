@@ -3,10 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::model::{Address, Effect, Event, Failure, Host, Outcome, Plan, Step};
 use crate::world::World;
@@ -50,7 +50,7 @@ pub async fn execute(
         running: JoinSet::new(),
         failures: Vec::new(),
     };
-    let mut stopping = false;
+    let (mut stopping, mut listening) = (false, true);
     loop {
         if !stopping {
             run.begin_ready(sink).await;
@@ -59,18 +59,21 @@ pub async fn execute(
             break;
         }
         tokio::select! {
+            // In this order, not a random one: the same happenings tell the same story.
+            biased;
+            changed = stop.changed(), if listening => {
+                stopping = changed.is_ok() && *stop.borrow();
+                // A closed channel means that nobody can ask any more.
+                listening = changed.is_ok() && !stopping;
+                if stopping {
+                    sink.event(&Event::Stopping).await;
+                }
+            }
             Some(ended) = run.running.join_next() => match ended {
                 Ok(ended) => run.ended(ended, sink).await,
                 // A task of ours is never aborted and does not panic.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
-            changed = stop.changed(), if !stopping => {
-                // A closed channel means that nobody can ask any more.
-                stopping = changed.is_ok() && *stop.borrow();
-                if stopping {
-                    sink.event(&Event::Stopping).await;
-                }
-            }
         }
     }
     run.report(stopping, sink).await

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Engine, Planned, Problem, operator};
+use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Report, Sink, execute};
 use crate::model::{
     Event, Failure, ImagePin, Observed, Outcome, Plan, RELEASE_FORMAT, Release, Sight, Spec,
@@ -32,13 +32,14 @@ struct Entry<'a> {
 struct Telling<'a> {
     lock: &'a mut Lock,
     tell: &'a mut (dyn FnMut(&Event) + Send),
+    operator: &'a Operator,
     /// What went wrong with the journal, first of all.
     lost: Option<String>,
 }
 
 impl Sink for Telling<'_> {
     async fn event(&mut self, event: &Event) {
-        let entry = Entry { at: operator::now(), event };
+        let entry = Entry { at: self.operator.now(), event };
         let line = serde_json::to_string(&entry).unwrap_or_default();
         if let Err(error) = self.lock.journal(&line).await {
             self.lost.get_or_insert(error.to_string());
@@ -60,7 +61,7 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<Applied, Problem> {
         let plan = &planned.plan;
-        let mut lock = self.store.lock(&holder(plan)).await?;
+        let mut lock = self.store.lock(&holder(plan, &self.operator)).await?;
         let result = self.apply_locked(planned, &mut lock, tell, stop).await;
         let released = lock.release().await;
         let applied = result?;
@@ -83,11 +84,11 @@ impl Engine {
         if *stop.borrow_and_update() {
             return Err(Failure::new("stopped before anything was changed").into());
         }
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let mut release = self.draft(planned).await?;
         lock.open_journal(release.number).await?;
         self.store.put(&release).await?;
-        let mut telling = Telling { lock, tell, lost: None };
+        let mut telling = Telling { lock, tell, operator: &self.operator, lost: None };
         telling
             .event(&Event::Started {
                 release: release.number,
@@ -97,7 +98,7 @@ impl Engine {
             .await;
         let report = execute(plan, &planned.hosts, self.world.clone(), &mut telling, stop).await;
         release.outcome = report.outcome;
-        release.finished = Some(operator::now());
+        release.finished = Some(self.operator.now());
         release.failure =
             report.failures.first().map(|(address, failure)| format!("{address}: {failure}"));
         if report.outcome == Outcome::Succeeded {
@@ -137,10 +138,10 @@ impl Engine {
             number: plan.base_release.unwrap_or(0) + 1,
             environment: plan.environment.clone(),
             version: plan.version.clone(),
-            started: operator::now(),
+            started: self.operator.now(),
             finished: None,
-            by: operator::who(),
-            commit: operator::git_commit(&self.workspace.folder),
+            by: self.operator.who(),
+            commit: self.operator.commit(),
             config_digest: self.workspace.config.digest(),
             plan_digest: plan.digest(),
             desired: self.store.put_blob(&text).await?,
@@ -155,12 +156,12 @@ impl Engine {
     }
 }
 
-fn holder(plan: &Plan) -> Holder {
+fn holder(plan: &Plan, operator: &Operator) -> Holder {
     let what = match plan.request.rollback_to {
         Some(number) => format!("rollback to {number}"),
         None => "apply".to_owned(),
     };
-    Holder { who: operator::who(), what, since: operator::now(), pid: std::process::id() }
+    Holder { who: operator.who(), what, since: operator.now(), pid: std::process::id() }
 }
 
 /// Why a plan may no longer be applied.

@@ -20,8 +20,8 @@ impl Engine {
         let mut hosts = self.environment.hosts.clone();
         let mut observed = Observed { head: None, hosts: self.probe(hosts.values()).await };
         observed.head = match &self.store {
-            Store::Local(store) => store.releases()?.last().map(ReleaseHead::from),
             Store::Host(_) => newest(&observed),
+            store => store.releases().await?.last().map(ReleaseHead::from),
         };
         let former = match &observed.head {
             Some(head) if head.hosts.iter().any(|name| !hosts.contains_key(name)) => {
@@ -84,7 +84,7 @@ fn read_deployed(sight: &mut Sight) {
 }
 
 /// Reads a rendered Compose file's text.
-pub(super) fn read_compose(text: &str) -> ComposeFile {
+pub fn read_compose(text: &str) -> ComposeFile {
     let Ok(loaded) = load_text(COMPOSE_FILE, stamp::body(text)) else {
         return ComposeFile::default();
     };

@@ -25,6 +25,8 @@ use crate::world::secrets::Secrets;
 use crate::world::{HostsWorld, Simulated, World};
 
 pub use apply::Applied;
+pub use look::read_compose;
+pub use operator::Operator;
 pub use planning::Planned;
 pub use problem::Problem;
 
@@ -49,6 +51,7 @@ pub struct Engine {
     secrets: Option<Secrets>,
     world: Arc<World>,
     store: Store,
+    operator: Operator,
 }
 
 impl Workspace {
@@ -128,6 +131,38 @@ impl Engine {
     /// There is no such environment, it has no hosts, its secrets or its simulated world cannot be
     /// read.
     pub fn open(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+        let operator = Operator::Here(workspace.folder.clone());
+        Self::open_with(workspace, name, operator, |workspace, environment, site, secrets| {
+            open_world(&workspace.folder, environment, site, secrets)
+        })
+    }
+
+    /// Opens an environment on a world and a store of the caller's choice: how tests work in one
+    /// where things go wrong.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_in(
+        workspace: Workspace,
+        name: &str,
+        world: World,
+        store: Store,
+        operator: Operator,
+    ) -> Result<Self, Problem> {
+        Self::open_with(workspace, name, operator, |_, _, _, _| Ok((Arc::new(world), store)))
+    }
+
+    fn open_with(
+        workspace: Workspace,
+        name: &str,
+        operator: Operator,
+        open: impl FnOnce(
+            &Workspace,
+            &Environment,
+            &Site,
+            Option<&Secrets>,
+        ) -> Result<(Arc<World>, Store), Problem>,
+    ) -> Result<Self, Problem> {
         let environment = workspace.config.environment(name)?;
         if environment.hosts.is_empty() {
             let what = format!("environment `{name}` has no hosts to deploy to");
@@ -141,8 +176,8 @@ impl Engine {
             env_path: environment.env_file.clone(),
         };
         let secrets = read_secrets(&workspace.folder, &environment)?;
-        let (world, store) = open_world(&workspace.folder, &environment, &site, secrets.as_ref())?;
-        Ok(Self { workspace, environment, site, secrets, world, store })
+        let (world, store) = open(&workspace, &environment, &site, secrets.as_ref())?;
+        Ok(Self { workspace, environment, site, secrets, world, store, operator })
     }
 
     /// The environment.
