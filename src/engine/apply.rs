@@ -1,6 +1,7 @@
 //! Applying: lock, look again, put the release on record, execute, record what came of it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 use tokio::sync::watch;
@@ -38,13 +39,17 @@ struct Telling<'a> {
 }
 
 impl Sink for Telling<'_> {
-    async fn event(&mut self, event: &Event) {
+    async fn event(&mut self, event: &Event) -> ControlFlow<()> {
         let entry = Entry { at: self.operator.now(), event };
         let line = serde_json::to_string(&entry).unwrap_or_default();
         if let Err(error) = self.lock.journal(&line).await {
             self.lost.get_or_insert(error.to_string());
         }
         (self.tell)(event);
+        match self.lost {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -89,35 +94,34 @@ impl Engine {
         lock.open_journal(release.number).await?;
         self.store.put(&release).await?;
         let mut telling = Telling { lock, tell, operator: &self.operator, lost: None };
-        telling
-            .event(&Event::Started {
-                release: release.number,
-                summary: plan.summary,
-                steps: plan.steps.len(),
-            })
-            .await;
+        let started = Event::Started {
+            release: release.number,
+            summary: plan.summary,
+            steps: plan.steps.len(),
+        };
+        // Without a journal nothing is begun; the executor asks again at every step.
+        let _ = telling.event(&started).await;
         let report = execute(plan, &planned.hosts, self.world.clone(), &mut telling, stop).await;
         release.outcome = report.outcome;
         release.finished = Some(self.operator.now());
         release.failure =
             report.failures.first().map(|(address, failure)| format!("{address}: {failure}"));
-        if report.outcome == Outcome::Succeeded {
-            let (observed, _) = self.look().await?;
+        // A look that fails costs the record what it would have told, and not its outcome.
+        if let (Outcome::Succeeded, Ok((observed, _))) = (report.outcome, self.look().await) {
             release.images = images(planned, &observed);
             release.env_versions = env_versions(&observed);
         }
         self.store.put(&release).await?;
-        telling
-            .event(&Event::Finished {
-                release: release.number,
-                outcome: report.outcome,
-                took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })
-            .await;
+        let finished = Event::Finished {
+            release: release.number,
+            outcome: report.outcome,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let _ = telling.event(&finished).await;
         if let Some(lost) = telling.lost {
             return Err(Failure::new(format!("release {} lost its journal", release.number))
                 .detail([lost])
-                .hint("the steps were carried out; `stagecraft plan` says what is left")
+                .hint("what had begun was finished; `stagecraft plan` says what is left")
                 .into());
         }
         Ok(Applied { release, report })
