@@ -372,8 +372,8 @@ impl Rolling<'_> {
         if self.starts() > 0 {
             steps.extend(self.pull());
         }
-        self.repairs(&mut steps);
         self.clear(&mut steps);
+        self.repairs(&mut steps);
         let woken = self.wake(&mut steps);
         if self.in_place() {
             self.replace(&mut steps);
@@ -409,7 +409,13 @@ impl Rolling<'_> {
         if self.in_place() {
             return;
         }
-        for (id, container) in self.kept() {
+        // A container that goes may have been given the name that the next one gets.
+        let prefix =
+            format!("{}-{}-", self.scope.desired.site.compose_project(), self.spec.service);
+        let in_the_way = self.census.stale.iter().filter(|(_, container)| {
+            self.starts() > 0 && serves(container) && container.name.starts_with(&prefix)
+        });
+        for (id, container) in self.kept().iter().chain(in_the_way) {
             let expected = own_name(self.scope, self.spec, container);
             if container.name != expected {
                 steps.push(self.draft(Act::Rename {

@@ -6,7 +6,9 @@ use tokio::task::JoinSet;
 
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
-use crate::model::{COMPOSE_FILE, Desired, Host, Observed, ReleaseHead, Sight, stamp};
+use crate::model::{
+    COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, stamp,
+};
 use crate::state::Store;
 use crate::world::simulated::ComposeFile;
 
@@ -23,12 +25,7 @@ impl Engine {
             Store::Host(_) => newest(&observed),
             store => store.releases().await?.last().map(ReleaseHead::from),
         };
-        let former = match &observed.head {
-            Some(head) if head.hosts.iter().any(|name| !hosts.contains_key(name)) => {
-                self.former_hosts(head.number).await?
-            }
-            _ => BTreeMap::new(),
-        };
+        let former = self.former_hosts(observed.head.as_ref(), &hosts).await?;
         let former: Vec<Host> =
             former.into_values().filter(|host| !hosts.contains_key(&host.name)).collect();
         observed.hosts.extend(self.probe(former.iter()).await);
@@ -36,9 +33,30 @@ impl Engine {
         Ok((observed, hosts))
     }
 
-    async fn former_hosts(&self, release: u64) -> Result<BTreeMap<String, Host>, Problem> {
-        let release = self.store.release(release).await?;
-        Ok(self.desired_of(&release).await?.hosts)
+    /// The hosts that may still hold something of ours and that the configuration no longer names:
+    /// those of the newest release, and of earlier ones as long as none has succeeded since.
+    async fn former_hosts(
+        &self,
+        head: Option<&ReleaseHead>,
+        known: &BTreeMap<String, Host>,
+    ) -> Result<BTreeMap<String, Host>, Problem> {
+        let Some(head) = head else { return Ok(BTreeMap::new()) };
+        let names_others = |hosts: &[String]| hosts.iter().any(|name| !known.contains_key(name));
+        let releases = match head.outcome {
+            Outcome::Succeeded if !names_others(&head.hosts) => Vec::new(),
+            Outcome::Succeeded => vec![self.store.release(head.number).await?],
+            _ => {
+                let mut releases = self.store.releases().await?;
+                let good = |release: &Release| release.outcome == Outcome::Succeeded;
+                let since = releases.iter().rposition(good).unwrap_or(0);
+                releases.split_off(since)
+            }
+        };
+        let mut former = BTreeMap::new();
+        for release in releases.iter().filter(|release| names_others(&release.hosts)) {
+            former.extend(self.desired_of(release).await?.hosts);
+        }
+        Ok(former)
     }
 
     async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
@@ -55,10 +73,7 @@ impl Engine {
     }
 
     /// The desired state that a release stored.
-    pub(super) async fn desired_of(
-        &self,
-        release: &crate::model::Release,
-    ) -> Result<Desired, Problem> {
+    pub(super) async fn desired_of(&self, release: &Release) -> Result<Desired, Problem> {
         let text = self.store.get_blob(&release.desired).await?;
         serde_json::from_str(&text).map_err(|error| {
             let what = format!("release {} can't be read back: {error}", release.number);

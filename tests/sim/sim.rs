@@ -151,8 +151,11 @@ impl Inner {
     }
 
     pub fn say(&mut self, what: impl std::fmt::Display) {
-        let line = format!("{:>8} {what}", self.now_ms());
-        self.trace.push(line);
+        // What comes after a broken law follows from it.
+        if self.broken.is_none() {
+            let line = format!("{:>8} {what}", self.now_ms());
+            self.trace.push(line);
+        }
     }
 
     /// A law was broken. Only the first counts: the others may follow from it.

@@ -466,6 +466,10 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
 fn after(sim: &Sim, id: u32, end: &End) {
     let mut inner = sim.now();
     let mut wrong = Vec::new();
+    if *end == End::Applied(Outcome::Succeeded) {
+        let inner = &mut *inner;
+        inner.watch.settle(&inner.state);
+    }
     if inner.shelf.holder == Some(id) {
         wrong.push(format!("p{id} ended and left its lock"));
     }

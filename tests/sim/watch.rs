@@ -13,7 +13,7 @@ type Place = (String, String);
 /// What is watched.
 #[derive(Default)]
 pub struct Watch {
-    /// How many healthy replicas a start-first service must have, once it has had as many.
+    /// How many healthy replicas a start-first service must have, once an apply has ended well.
     floors: BTreeMap<Place, u32>,
     /// How many it should have.
     wanted: BTreeMap<Place, u32>,
@@ -83,13 +83,17 @@ impl Watch {
         }
     }
 
-    /// Looks at the present; what is wrong with it.
-    pub fn look(&mut self, state: &SimulatedState) -> Option<String> {
+    /// An apply has ended well: from now on a service must stay as it is.
+    pub fn settle(&mut self, state: &SimulatedState) {
         for (place, wanted) in &self.wanted {
             if count(state, place, healthy) >= *wanted {
                 self.floors.insert(place.clone(), *wanted);
             }
         }
+    }
+
+    /// Looks at the present; what is wrong with it.
+    pub fn look(&self, state: &SimulatedState) -> Option<String> {
         self.floors.iter().find_map(|(place, floor)| {
             let healthy = count(state, place, healthy);
             (healthy < *floor).then(|| {
