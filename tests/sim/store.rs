@@ -133,6 +133,8 @@ impl OtherStore for Shelves {
     fn lock<'a>(&'a self, _: &'a Holder) -> Later<'a, Box<dyn OtherLock>> {
         Box::pin(async move {
             let process = self.process;
+            // There before the lock is, so that whoever dies in between lets go of it, too.
+            let held = Held { sim: self.sim.clone(), process };
             self.write("the lock", move |inner| {
                 if let Some(holder) = inner.shelf.holder {
                     inner.say(format_args!("p{process} finds the lock with p{holder}"));
@@ -148,7 +150,7 @@ impl OtherStore for Shelves {
                 Ok(())
             })
             .await?;
-            Ok(Box::new(Held { sim: self.sim.clone(), process }) as Box<dyn OtherLock>)
+            Ok(Box::new(held) as Box<dyn OtherLock>)
         })
     }
 
