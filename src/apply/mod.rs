@@ -2,11 +2,12 @@
 //! failure. It decides nothing that the plan does not say.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Instant;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::model::{Address, Effect, Event, Failure, Host, Outcome, Plan, Step};
 use crate::world::World;
@@ -16,9 +17,10 @@ const PARALLELISM: usize = 10;
 
 /// Where the events of an apply go, in order: the journal and the view.
 pub trait Sink {
-    /// Takes an event. The next step begins only when this is done, so that the journal never lags
-    /// behind the world.
-    fn event(&mut self, event: &Event) -> impl Future<Output = ()>;
+    /// Takes an event. What it tells of begins only when this is done, so that the journal never
+    /// lags behind the world; and not at all after a break, which says that the journal, and with
+    /// it perhaps the lock, is lost.
+    fn event(&mut self, event: &Event) -> impl Future<Output = ControlFlow<()>>;
 }
 
 /// What came of executing a plan.
@@ -46,31 +48,34 @@ pub async fn execute(
         world,
         waiting: plan.steps.iter().map(|step| step.id).collect(),
         done: BTreeSet::new(),
-        begun: BTreeSet::new(),
         running: JoinSet::new(),
         failures: Vec::new(),
+        lost: false,
     };
-    let mut stopping = false;
+    let (mut stopping, mut listening) = (false, true);
     loop {
-        if !stopping {
+        if !stopping && !run.lost {
             run.begin_ready(sink).await;
         }
         if run.running.is_empty() {
             break;
         }
         tokio::select! {
+            // In this order, not a random one: the same happenings tell the same story.
+            biased;
+            changed = stop.changed(), if listening => {
+                stopping = changed.is_ok() && *stop.borrow();
+                // A closed channel means that nobody can ask any more.
+                listening = changed.is_ok() && !stopping;
+                if stopping {
+                    run.tell(&Event::Stopping, sink).await;
+                }
+            }
             Some(ended) = run.running.join_next() => match ended {
                 Ok(ended) => run.ended(ended, sink).await,
                 // A task of ours is never aborted and does not panic.
                 Err(error) => std::panic::resume_unwind(error.into_panic()),
             },
-            changed = stop.changed(), if !stopping => {
-                // A closed channel means that nobody can ask any more.
-                stopping = changed.is_ok() && *stop.borrow();
-                if stopping {
-                    sink.event(&Event::Stopping).await;
-                }
-            }
         }
     }
     run.report(stopping, sink).await
@@ -88,12 +93,19 @@ struct Run<'a> {
     world: Arc<World>,
     waiting: BTreeSet<usize>,
     done: BTreeSet<usize>,
-    begun: BTreeSet<usize>,
     running: JoinSet<Ended>,
     failures: Vec<(Address, Failure)>,
+    /// Whether an event could not be kept: what runs is finished, and nothing else begins.
+    lost: bool,
 }
 
 impl Run<'_> {
+    /// Tells of something; whether what it tells of may begin.
+    async fn tell(&mut self, event: &Event, sink: &mut impl Sink) -> bool {
+        self.lost |= sink.event(event).await.is_break();
+        !self.lost
+    }
+
     async fn begin_ready(&mut self, sink: &mut impl Sink) {
         let ready: Vec<usize> = self
             .waiting
@@ -105,11 +117,12 @@ impl Run<'_> {
             if self.running.len() >= PARALLELISM {
                 return;
             }
-            self.waiting.remove(&id);
-            self.begun.insert(id);
             let step = self.steps[&id];
             let (address, act) = (step.address.clone(), step.effect.act.name().to_owned());
-            sink.event(&Event::StepStarted { step: id, address, act }).await;
+            if !self.tell(&Event::StepStarted { step: id, address, act }, sink).await {
+                return;
+            }
+            self.waiting.remove(&id);
             let (world, effect) = (self.world.clone(), step.effect.clone());
             let host = self.hosts.get(&effect.host).cloned();
             self.running.spawn(async move {
@@ -123,7 +136,7 @@ impl Run<'_> {
     async fn ended(&mut self, ended: Ended, sink: &mut impl Sink) {
         match ended {
             Ended::Undo { address, result } => {
-                sink.event(&Event::Undone { address, failure: result.err() }).await;
+                self.tell(&Event::Undone { address, failure: result.err() }, sink).await;
             }
             Ended::Step { id, result, took_ms } => {
                 let step = self.steps[&id];
@@ -131,34 +144,27 @@ impl Run<'_> {
                 match result {
                     Ok(()) => {
                         self.done.insert(id);
-                        sink.event(&Event::StepDone { step: id, address, act, took_ms }).await;
+                        let event = Event::StepDone { step: id, address, act, took_ms };
+                        self.tell(&event, sink).await;
                     }
                     Err(failure) => {
                         self.failures.push((address.clone(), failure.clone()));
                         let event =
                             Event::StepFailed { step: id, address: address.clone(), act, failure };
-                        sink.event(&event).await;
-                        self.undo(address, sink).await;
+                        self.tell(&event, sink).await;
+                        self.undo(step, sink).await;
                     }
                 }
             }
         }
     }
 
-    /// Does what the begun steps of a failed resource name as their undoing, last step first.
-    async fn undo(&mut self, address: Address, sink: &mut impl Sink) {
-        let undo: Vec<Effect> = self
-            .begun
-            .iter()
-            .rev()
-            .map(|id| self.steps[id])
-            .filter(|step| step.address == address)
-            .flat_map(|step| step.undo.clone())
-            .collect();
-        if undo.is_empty() {
+    /// Does what a failed step names as its undoing.
+    async fn undo(&mut self, step: &Step, sink: &mut impl Sink) {
+        let (address, undo) = (step.address.clone(), step.undo.clone());
+        if undo.is_empty() || !self.tell(&Event::Undoing { address: address.clone() }, sink).await {
             return;
         }
-        sink.event(&Event::Undoing { address: address.clone() }).await;
         let world = self.world.clone();
         let host = address.on_host().and_then(|host| self.hosts.get(host)).cloned();
         self.running.spawn(async move {
@@ -170,14 +176,15 @@ impl Run<'_> {
         });
     }
 
-    async fn report(self, stopping: bool, sink: &mut impl Sink) -> Report {
-        for id in &self.waiting {
-            let address = self.steps[id].address.clone();
-            sink.event(&Event::StepSkipped { step: *id, address }).await;
+    async fn report(mut self, stopping: bool, sink: &mut impl Sink) -> Report {
+        let complete = self.waiting.is_empty();
+        for id in std::mem::take(&mut self.waiting) {
+            let address = self.steps[&id].address.clone();
+            self.tell(&Event::StepSkipped { step: id, address }, sink).await;
         }
-        let outcome = match (self.failures.is_empty(), self.waiting.is_empty()) {
+        let outcome = match (self.failures.is_empty(), complete) {
             (false, _) => Outcome::Failed,
-            (true, false) if stopping => Outcome::Interrupted,
+            (true, false) if stopping || self.lost => Outcome::Interrupted,
             (true, _) => Outcome::Succeeded,
         };
         Report { outcome, failures: self.failures }

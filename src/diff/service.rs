@@ -375,8 +375,8 @@ impl Rolling<'_> {
         if self.starts() > 0 {
             steps.extend(self.pull());
         }
-        self.repairs(&mut steps);
         self.clear(&mut steps);
+        self.repairs(&mut steps);
         let woken = self.wake(&mut steps);
         if self.in_place() {
             self.replace(&mut steps);
@@ -412,7 +412,13 @@ impl Rolling<'_> {
         if self.in_place() {
             return;
         }
-        for (id, container) in self.kept() {
+        // A container that goes may have been given the name that the next one gets.
+        let prefix =
+            format!("{}-{}-", self.scope.desired.site.compose_project(), self.spec.service);
+        let in_the_way = self.census.stale.iter().filter(|(_, container)| {
+            self.starts() > 0 && serves(container) && container.name.starts_with(&prefix)
+        });
+        for (id, container) in self.kept().iter().chain(in_the_way) {
             let expected = own_name(self.scope, self.spec, container);
             if container.name != expected {
                 steps.push(self.draft(Act::Rename {
@@ -460,19 +466,24 @@ impl Rolling<'_> {
         keep.sort();
         let mut beside = stale.clone();
         beside.extend(extra);
+        // Undone is what was started, as long as it has not proved healthy: what fails after that
+        // fails in taking the old away, and then the new are all there is.
+        let undo = match self.starts() {
+            0 => Vec::new(),
+            _ => vec![
+                self.scope.effect(Act::RemoveBeside { service: self.spec.service.clone(), keep }),
+            ],
+        };
         if self.starts() > 0 {
-            let mut start = self.draft(Act::Start {
+            let start = self.draft(Act::Start {
                 service: self.spec.service.clone(),
                 replicas: self.spec.replicas,
                 beside: beside.clone(),
             });
-            start.undo.push(
-                self.scope.effect(Act::RemoveBeside { service: self.spec.service.clone(), keep }),
-            );
-            steps.push(start);
+            steps.push(Draft { undo: undo.clone(), ..start });
         }
         if self.wanted() > 0 && (self.starts() > 0 || woken || !stale.is_empty()) {
-            steps.push(self.await_healthy(beside));
+            steps.push(Draft { undo, ..self.await_healthy(beside) });
         }
         if !stale.is_empty() {
             self.take_away(stale, steps);
@@ -486,10 +497,9 @@ impl Rolling<'_> {
             replicas: self.spec.replicas,
             compose,
         };
-        let mut step = self.draft(recreate(None));
-        step.undo = self.undo_replace(recreate);
-        steps.push(step);
-        steps.push(self.await_healthy(Vec::new()));
+        let undo = self.undo_replace(recreate);
+        steps.push(Draft { undo: undo.clone(), ..self.draft(recreate(None)) });
+        steps.push(Draft { undo, ..self.await_healthy(Vec::new()) });
     }
 
     fn undo_replace(&self, recreate: impl Fn(Option<String>) -> Act) -> Vec<Effect> {

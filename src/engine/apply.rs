@@ -1,11 +1,12 @@
 //! Applying: lock, look again, put the release on record, execute, record what came of it.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
-use super::{Engine, Planned, Problem, operator};
+use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Report, Sink, execute};
 use crate::model::{
     Event, Failure, ImagePin, Observed, Outcome, Plan, RELEASE_FORMAT, Release, Sight, Spec,
@@ -32,18 +33,23 @@ struct Entry<'a> {
 struct Telling<'a> {
     lock: &'a mut Lock,
     tell: &'a mut (dyn FnMut(&Event) + Send),
+    operator: &'a Operator,
     /// What went wrong with the journal, first of all.
     lost: Option<String>,
 }
 
 impl Sink for Telling<'_> {
-    async fn event(&mut self, event: &Event) {
-        let entry = Entry { at: operator::now(), event };
+    async fn event(&mut self, event: &Event) -> ControlFlow<()> {
+        let entry = Entry { at: self.operator.now(), event };
         let line = serde_json::to_string(&entry).unwrap_or_default();
         if let Err(error) = self.lock.journal(&line).await {
             self.lost.get_or_insert(error.to_string());
         }
         (self.tell)(event);
+        match self.lost {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
     }
 }
 
@@ -60,7 +66,7 @@ impl Engine {
         stop: watch::Receiver<bool>,
     ) -> Result<Applied, Problem> {
         let plan = &planned.plan;
-        let mut lock = self.store.lock(&holder(plan)).await?;
+        let mut lock = self.store.lock(&holder(plan, &self.operator)).await?;
         let result = self.apply_locked(planned, &mut lock, tell, stop).await;
         let released = lock.release().await;
         let applied = result?;
@@ -83,40 +89,39 @@ impl Engine {
         if *stop.borrow_and_update() {
             return Err(Failure::new("stopped before anything was changed").into());
         }
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         let mut release = self.draft(planned).await?;
         lock.open_journal(release.number).await?;
         self.store.put(&release).await?;
-        let mut telling = Telling { lock, tell, lost: None };
-        telling
-            .event(&Event::Started {
-                release: release.number,
-                summary: plan.summary,
-                steps: plan.steps.len(),
-            })
-            .await;
+        let mut telling = Telling { lock, tell, operator: &self.operator, lost: None };
+        let started = Event::Started {
+            release: release.number,
+            summary: plan.summary,
+            steps: plan.steps.len(),
+        };
+        // Without a journal nothing is begun; the executor asks again at every step.
+        let _ = telling.event(&started).await;
         let report = execute(plan, &planned.hosts, self.world.clone(), &mut telling, stop).await;
         release.outcome = report.outcome;
-        release.finished = Some(operator::now());
+        release.finished = Some(self.operator.now());
         release.failure =
             report.failures.first().map(|(address, failure)| format!("{address}: {failure}"));
-        if report.outcome == Outcome::Succeeded {
-            let (observed, _) = self.look().await?;
+        // A look that fails costs the record what it would have told, and not its outcome.
+        if let (Outcome::Succeeded, Ok((observed, _))) = (report.outcome, self.look().await) {
             release.images = images(planned, &observed);
             release.env_versions = env_versions(&observed);
         }
         self.store.put(&release).await?;
-        telling
-            .event(&Event::Finished {
-                release: release.number,
-                outcome: report.outcome,
-                took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-            })
-            .await;
+        let finished = Event::Finished {
+            release: release.number,
+            outcome: report.outcome,
+            took_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        let _ = telling.event(&finished).await;
         if let Some(lost) = telling.lost {
             return Err(Failure::new(format!("release {} lost its journal", release.number))
                 .detail([lost])
-                .hint("the steps were carried out; `stagecraft plan` says what is left")
+                .hint("what had begun was finished; `stagecraft plan` says what is left")
                 .into());
         }
         Ok(Applied { release, report })
@@ -139,10 +144,10 @@ impl Engine {
             environment: plan.environment.clone(),
             version: plan.version.clone(),
             previous_version: head.and_then(|head| head.version_in_force()).map(str::to_owned),
-            started: operator::now(),
+            started: self.operator.now(),
             finished: None,
-            by: operator::who(),
-            commit: operator::git_commit(&self.workspace.folder),
+            by: self.operator.who(),
+            commit: self.operator.commit(),
             config_digest: self.workspace.config.digest(),
             plan_digest: plan.digest(),
             desired: self.store.put_blob(&text).await?,
@@ -157,12 +162,12 @@ impl Engine {
     }
 }
 
-fn holder(plan: &Plan) -> Holder {
+fn holder(plan: &Plan, operator: &Operator) -> Holder {
     let what = match plan.request.rollback_to {
         Some(number) => format!("rollback to {number}"),
         None => "apply".to_owned(),
     };
-    Holder { who: operator::who(), what, since: operator::now(), pid: std::process::id() }
+    Holder { who: operator.who(), what, since: operator.now(), pid: std::process::id() }
 }
 
 /// Why a plan may no longer be applied.

@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
 use crate::model::{
-    COMPOSE_FILE, Desired, Host, Observed, Outcome, ReleaseHead, Sight, sha256_hex, stamp,
+    COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, sha256_hex, stamp,
 };
 use crate::state::Store;
 use crate::world::simulated::{ComposeFile, ReadCompose};
@@ -23,8 +23,8 @@ impl Engine {
         let mut hosts = self.environment.hosts.clone();
         let mut observed = Observed { head: None, hosts: self.probe(hosts.values()).await };
         observed.head = match &self.store {
-            Store::Local(store) => store.releases()?.last().map(ReleaseHead::from),
             Store::Host(_) => newest(&observed),
+            store => store.releases().await?.last().map(ReleaseHead::from),
         };
         let former = match &observed.head {
             Some(head) => self.former_hosts(head).await?,
@@ -73,10 +73,7 @@ impl Engine {
     }
 
     /// The desired state that a release stored.
-    pub(super) async fn desired_of(
-        &self,
-        release: &crate::model::Release,
-    ) -> Result<Desired, Problem> {
+    pub(super) async fn desired_of(&self, release: &Release) -> Result<Desired, Problem> {
         let text = self.store.get_blob(&release.desired).await?;
         serde_json::from_str(&text).map_err(|error| {
             let what = format!("release {} can't be read back: {error}", release.number);

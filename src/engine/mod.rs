@@ -26,6 +26,7 @@ use crate::world::{HostsWorld, Simulated, World};
 
 pub use apply::Applied;
 pub use look::compose_reader;
+pub use operator::Operator;
 pub use planning::Planned;
 pub use problem::Problem;
 
@@ -51,6 +52,7 @@ pub struct Engine {
     world: Arc<World>,
     store: Store,
     read_compose: ReadCompose,
+    operator: Operator,
 }
 
 impl Workspace {
@@ -100,6 +102,42 @@ impl Engine {
     /// There is no such environment, it has no hosts, its secrets or its simulated world cannot be
     /// read.
     pub fn open(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+        let operator = Operator::Here(workspace.folder.clone());
+        let read = compose_reader();
+        let ours = read.clone();
+        Self::open_with(workspace, name, operator, read, |workspace, environment, site, secrets| {
+            open_world(&workspace.folder, environment, site, secrets, &ours)
+        })
+    }
+
+    /// Opens an environment on a world and a store of the caller's choice: how tests work in one
+    /// where things go wrong.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_in(
+        workspace: Workspace,
+        name: &str,
+        world: World,
+        store: Store,
+        operator: Operator,
+    ) -> Result<Self, Problem> {
+        let open = |_: &_, _: &_, _: &_, _: Option<&_>| Ok((Arc::new(world), store));
+        Self::open_with(workspace, name, operator, compose_reader(), open)
+    }
+
+    fn open_with(
+        workspace: Workspace,
+        name: &str,
+        operator: Operator,
+        read_compose: ReadCompose,
+        open: impl FnOnce(
+            &Workspace,
+            &Environment,
+            &Site,
+            Option<&Secrets>,
+        ) -> Result<(Arc<World>, Store), Problem>,
+    ) -> Result<Self, Problem> {
         let environment = workspace.config.environment(name)?;
         if environment.hosts.is_empty() {
             let what = format!("environment `{name}` has no hosts to deploy to");
@@ -113,11 +151,8 @@ impl Engine {
             env_path: environment.env_file.clone(),
         };
         let secrets = read_secrets(&workspace.folder, &environment)?;
-        let read_compose = compose_reader();
-        let folder = &workspace.folder;
-        let (world, store) =
-            open_world(folder, &environment, &site, secrets.as_ref(), &read_compose)?;
-        Ok(Self { workspace, environment, site, secrets, world, store, read_compose })
+        let (world, store) = open(&workspace, &environment, &site, secrets.as_ref())?;
+        Ok(Self { workspace, environment, site, secrets, world, store, operator, read_compose })
     }
 
     /// The environment.

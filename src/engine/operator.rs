@@ -1,10 +1,49 @@
 //! Who is at work, where, and on what: the facts about this machine that a release records.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// Who is at work: whoever runs this process, or somebody whom a test makes up.
+pub enum Operator {
+    /// This machine's user, in a folder, by this machine's clock.
+    Here(PathBuf),
+    /// Somebody with a name, and a clock of their own.
+    Named {
+        /// `user@machine`.
+        who: String,
+        /// Says the time: RFC 3339, UTC.
+        clock: fn() -> String,
+    },
+}
+
+impl Operator {
+    /// `user@machine`, as far as they are known.
+    pub fn who(&self) -> String {
+        match self {
+            Operator::Here(_) => who(),
+            Operator::Named { who, .. } => who.clone(),
+        }
+    }
+
+    /// The time: RFC 3339, UTC, to the second.
+    pub fn now(&self) -> String {
+        match self {
+            Operator::Here(_) => now(),
+            Operator::Named { clock, .. } => clock(),
+        }
+    }
+
+    /// The commit that the folder is at, where it is known.
+    pub fn commit(&self) -> Option<String> {
+        match self {
+            Operator::Here(folder) => git_commit(folder),
+            Operator::Named { .. } => None,
+        }
+    }
+}
+
 /// `user@machine`, as far as they are known.
-pub fn who() -> String {
+fn who() -> String {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let user = variable("USER").or_else(|| variable("LOGNAME")).or_else(|| output("id", &["-un"]));
     let machine = std::fs::read_to_string("/proc/sys/kernel/hostname")
@@ -15,13 +54,12 @@ pub fn who() -> String {
     format!("{}@{}", user.unwrap_or_else(unknown), machine.unwrap_or_else(unknown))
 }
 
-/// The time: RFC 3339, UTC, to the second.
-pub fn now() -> String {
+fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
 /// The commit that a folder is at, with `-dirty` where it has changes; none outside git.
-pub fn git_commit(folder: &Path) -> Option<String> {
+fn git_commit(folder: &Path) -> Option<String> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let git = |arguments: &[&str]| {
         let output = Command::new("git")

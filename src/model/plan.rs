@@ -238,7 +238,7 @@ pub struct Step {
     /// The steps that must be done before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub after: Vec<usize>,
-    /// What is done, in this order, when this step or a later one of the same resource fails.
+    /// What is done, in this order, when this step fails.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub undo: Vec<Effect>,
 }

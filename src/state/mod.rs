@@ -1,11 +1,13 @@
 //! State: what cannot be probed — releases, the lock, the journal. `local` keeps it in a folder,
-//! `host` on the environment's own hosts.
+//! `host` on the environment's own hosts, `other` wherever whoever brings it likes.
 
 mod host;
 mod local;
+mod other;
 
 pub use host::{HostLock, HostStore};
 pub use local::{LocalLock, LocalStore};
+pub use other::{Later, OtherLock, OtherStore};
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -85,6 +87,8 @@ pub enum Store {
     Local(LocalStore),
     /// On the environment's hosts.
     Host(HostStore),
+    /// Somewhere else: tests bring stores that fail as they like.
+    Other(Box<dyn OtherStore>),
 }
 
 /// An environment's lock, held. Dropping it lets go of it.
@@ -94,6 +98,8 @@ pub enum Lock {
     Local(LocalLock),
     /// The hosts'.
     Host(HostLock),
+    /// Another store's.
+    Other(Box<dyn OtherLock>),
 }
 
 impl Store {
@@ -105,6 +111,7 @@ impl Store {
         match self {
             Store::Local(store) => store.releases(),
             Store::Host(store) => store.releases().await,
+            Store::Other(store) => store.releases().await,
         }
     }
 
@@ -116,6 +123,7 @@ impl Store {
         match self {
             Store::Local(store) => store.release(number),
             Store::Host(store) => store.release(number).await,
+            Store::Other(store) => store.release(number).await,
         }
     }
 
@@ -127,6 +135,7 @@ impl Store {
         match self {
             Store::Local(store) => store.put(release),
             Store::Host(store) => store.put(release).await,
+            Store::Other(store) => store.put(release).await,
         }
     }
 
@@ -138,6 +147,7 @@ impl Store {
         match self {
             Store::Local(store) => store.put_blob(text),
             Store::Host(store) => store.put_blob(text).await,
+            Store::Other(store) => store.put_blob(text).await,
         }
     }
 
@@ -149,6 +159,7 @@ impl Store {
         match self {
             Store::Local(store) => store.get_blob(address),
             Store::Host(store) => store.get_blob(address).await,
+            Store::Other(store) => store.get_blob(address).await,
         }
     }
 
@@ -160,6 +171,7 @@ impl Store {
         match self {
             Store::Local(store) => store.journal(number),
             Store::Host(store) => store.journal(number).await,
+            Store::Other(store) => store.journal(number).await,
         }
     }
 
@@ -171,6 +183,7 @@ impl Store {
         match self {
             Store::Local(store) => store.lock(holder).map(Lock::Local),
             Store::Host(store) => store.lock(holder).await.map(Lock::Host),
+            Store::Other(store) => store.lock(holder).await.map(Lock::Other),
         }
     }
 
@@ -182,6 +195,7 @@ impl Store {
         match self {
             Store::Local(store) => Ok([(store.place(), store.lock_status()?)].into()),
             Store::Host(store) => store.lock_status().await,
+            Store::Other(store) => store.lock_status().await,
         }
     }
 }
@@ -195,6 +209,7 @@ impl Lock {
         match self {
             Lock::Local(lock) => lock.open_journal(number),
             Lock::Host(lock) => lock.open_journal(number).await,
+            Lock::Other(lock) => lock.open_journal(number).await,
         }
     }
 
@@ -206,6 +221,7 @@ impl Lock {
         match self {
             Lock::Local(lock) => lock.journal(line),
             Lock::Host(lock) => lock.journal(line).await,
+            Lock::Other(lock) => lock.journal(line).await,
         }
     }
 
@@ -220,6 +236,7 @@ impl Lock {
                 Ok(())
             }
             Lock::Host(lock) => lock.release().await,
+            Lock::Other(lock) => lock.release().await,
         }
     }
 }
