@@ -53,15 +53,15 @@ done
 def noop(context):
     """A plan with no changes beside a no-op `docker compose up -d`."""
     put("h1", "/usr/local/bin/stagecraft", context.ours.read_bytes(), "755")
-    images = {}
-    for line in (LAB / "images").read_text().splitlines():
-        name, _, _ = line.partition("@")
-        images[name.split()[0].rsplit("/", 1)[-1]] = name.split()[0]
+    image = next(
+        line.split()[0].partition("@")[0]
+        for line in (LAB / "images").read_text().splitlines()
+        if "shop-api:v1" in line
+    )
     rows = []
-    for name, services in (("single", ["api"]), ("pair", ["api", "worker"])):
+    for name, services in (("single", ["api"]), ("pair", ["api", "web"])):
         compose = f"name: {name}\nservices:\n"
         for service in services:
-            image = images[f"shop-{service}:v1"]
             compose += f"  {service}:\n    image: {image}\n    environment: {{ NAME: {service} }}\n"
         config = (
             f"project: {{ name: {name} }}\n"
@@ -173,17 +173,18 @@ class Fleet:
 
     def hang_up(self):
         """Ends the shared connections, so that the next run has to log in."""
-        for words, _ in self.calls:
-            end = words.index("--")
-            quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-            subprocess.run(
-                ["ssh", *words[:end], "-O", "exit", "--", words[end + 1]],
-                env={**os.environ, **self.env},
-                stdin=subprocess.DEVNULL,
-                **quiet,
-            )
+        commands = [
+            ["ssh", *words[:end], "-O", "exit", "--", words[end + 1]]
+            for words, _ in self.calls
+            for end in [words.index("--")]
+        ]
         for path in self.runtime.glob("ansible/*"):
-            subprocess.run(["ssh", "-o", f"ControlPath={path}", "-O", "exit", "x"], **quiet)
+            commands.append(["ssh", "-o", f"ControlPath={path}", "-O", "exit", "x"])
+        nothing = {name: subprocess.DEVNULL for name in ("stdin", "stdout", "stderr")}
+        env = {**os.environ, **self.env}
+        ending = [subprocess.Popen(argv, env=env, **nothing) for argv in commands]
+        for process in ending:
+            process.wait()
 
     def one_line(self):
         """The script as one word of a command line, for tools that send no script of their own."""
