@@ -1,6 +1,8 @@
 //! The laws of plans, on generated shops and worlds: `diff::plan` against the simulated world, with
 //! nothing between them that could go wrong.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
