@@ -1,5 +1,6 @@
 //! `stagecraft compose`: the Compose model, as Docker Compose and as the hosts read it.
 
+use std::cell::OnceCell;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -102,7 +103,7 @@ fn model(args: &ConfigArgs, json: bool) -> Result<(String, Vec<Diagnostic>), Vec
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect();
     variables.entry("PWD".to_owned()).or_insert_with(|| cwd.to_string_lossy().into_owned());
-    let files = WithInput { disk: Disk { base: cwd.clone() } };
+    let files = WithInput { disk: Disk { base: cwd.clone() }, input: OnceCell::new() };
     let given = Discovery {
         files: args.file.clone(),
         env_files: args.env_file.clone(),
@@ -129,9 +130,10 @@ fn model(args: &ConfigArgs, json: bool) -> Result<(String, Vec<Diagnostic>), Vec
     Ok((text, found.warnings.into_iter().chain(warnings).collect()))
 }
 
-/// The disk, with standard input under the name `-`.
+/// The disk, with standard input under the name `-`; it can be read once only, so it is kept.
 struct WithInput {
     disk: Disk,
+    input: OnceCell<Vec<u8>>,
 }
 
 impl Files for WithInput {
@@ -139,9 +141,12 @@ impl Files for WithInput {
         if path.as_os_str() != "-" {
             return self.disk.read(path);
         }
+        if let Some(text) = self.input.get() {
+            return Ok(text.clone());
+        }
         let mut text = Vec::new();
         std::io::stdin().lock().take(yaml::MAX_BYTES as u64 + 1).read_to_end(&mut text)?;
-        Ok(text)
+        Ok(self.input.get_or_init(|| text).clone())
     }
 
     fn exists(&self, path: &Path) -> bool {

@@ -42,7 +42,14 @@ pub struct Cli {
 #[command(next_help_heading = "Global options")]
 pub struct Global {
     /// The environment; needed where the configuration has several
-    #[arg(short, long, global = true, env = "STAGECRAFT_ENV", value_name = "NAME")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        env = "STAGECRAFT_ENV",
+        hide_env_values = true,
+        value_name = "NAME"
+    )]
     env: Option<String>,
     /// The configuration file
     #[arg(short, long, global = true, default_value = CONFIG_FILE, value_name = "FILE")]

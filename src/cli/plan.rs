@@ -52,6 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
         std::fs::write(path, view::json::plan(&plan)).map_err(|error| {
             Failure::new(format!("the plan can't be saved to {}: {error}", path.display()))
         })?;
+        global.remark(&view::plan::saved(&path.display().to_string()));
     }
     Ok(match (plan.blocked.is_empty(), plan.is_empty() || !args.detailed_exitcode) {
         (false, _) => ExitCode::FAILURE,

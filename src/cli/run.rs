@@ -75,8 +75,9 @@ fn reporter(global: &Global) -> Box<dyn progress::Reporter> {
     let mode = match global.format {
         Format::Json => progress::Mode::Json,
         Format::Text if std::io::stdout().is_terminal() => {
-            let columns = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-            progress::Mode::Live { width: columns.unwrap_or(80) }
+            let size = rustix::termios::tcgetwinsize(std::io::stdout());
+            let columns = size.map_or(80, |size| usize::from(size.ws_col));
+            progress::Mode::Live { width: columns }
         }
         _ => progress::Mode::Plain,
     };
@@ -89,13 +90,13 @@ fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {
             .hint("give --yes to apply it without being asked")
             .into());
     }
-    global.remark(&format!("Apply this to {}? Only `yes` is taken as one: ", plan.environment));
+    global.remark(&view::plan::question(plan));
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     match read.is_ok() && answer.trim() == "yes" {
         true => Ok(()),
-        false => Err(Failure::new("not confirmed; nothing was changed").into()),
+        false => Err(Failure::new("not confirmed: nothing was changed").into()),
     }
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use super::{Format, Global};
+use crate::config::compose::Disk;
 use crate::config::diagnostic::Diagnostic;
 use crate::engine::{Problem, Workspace};
 use crate::view;
@@ -12,13 +13,13 @@ use crate::view;
 pub fn run(global: &Global) -> Result<ExitCode, Problem> {
     let path = global.config_path()?;
     let opened = Workspace::open(&path).and_then(|workspace| {
-        if let Some(name) = &global.env {
-            workspace.config.environment(name)?;
-        }
-        Ok(workspace)
+        let problems = with_values(&workspace, global.env.as_deref())?;
+        Ok((summary(&workspace), problems))
     });
     let (summary, problems) = match opened {
-        Ok(workspace) => (Some(summary(&workspace)), workspace.warnings),
+        Ok((summary, problems)) => {
+            ((!problems.iter().any(Diagnostic::is_error)).then_some(summary), problems)
+        }
         Err(Problem::Diagnostics(problems)) => (None, problems),
         Err(problem) => return Err(problem),
     };
@@ -38,6 +39,22 @@ pub fn run(global: &Global) -> Result<ExitCode, Problem> {
         }
     }
     Ok(if summary.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is wrong or doubtful once the variables of one environment, or of each, have their values.
+fn with_values(workspace: &Workspace, name: Option<&str>) -> Result<Vec<Diagnostic>, Problem> {
+    let names = name.map_or_else(|| workspace.environments(), |name| vec![name.to_owned()]);
+    let mut problems = workspace.warnings.clone();
+    for name in names {
+        let environment = workspace.config.environment(&name)?;
+        for problem in workspace.config.check_values(&environment, &Disk::default()) {
+            // The environments share their Compose files, and most of what is wrong there.
+            if !problems.contains(&problem) {
+                problems.push(problem);
+            }
+        }
+    }
+    Ok(problems)
 }
 
 fn summary(workspace: &Workspace) -> String {

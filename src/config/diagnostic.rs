@@ -3,7 +3,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use miette::{LabeledSpan, NamedSource, Severity, SourceCode};
+use miette::{
+    LabeledSpan, MietteError, NamedSource, Severity, SourceCode, SourceSpan, SpanContents,
+};
 
 /// A file's name and text, shared by every position that points into it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,6 +14,17 @@ pub struct Source {
     pub name: String,
     /// The whole text.
     pub text: String,
+}
+
+impl SourceCode for Source {
+    fn read_span<'a>(
+        &'a self,
+        span: &SourceSpan,
+        context_lines_before: usize,
+        context_lines_after: usize,
+    ) -> Result<Box<dyn SpanContents<'a> + 'a>, MietteError> {
+        self.text.read_span(span, context_lines_before, context_lines_after)
+    }
 }
 
 /// A place in a source: a byte range of its text.
@@ -33,10 +46,10 @@ pub struct Diagnostic {
     /// One sentence: what is wrong.
     pub message: String,
     /// Where, with what to write under the underline.
-    pub at: Option<(Span, String)>,
+    pub at: Option<Box<(Span, String)>>,
     /// What to do next.
     pub help: Option<String>,
-    code_source: Option<NamedSource<String>>,
+    code_source: Option<Box<NamedSource<Arc<Source>>>>,
 }
 
 impl Diagnostic {
@@ -59,11 +72,10 @@ impl Diagnostic {
 
     /// Points at a place and says what is there.
     pub fn at(mut self, span: &Span, label: impl Into<String>) -> Self {
-        self.code_source = Some(
-            NamedSource::new(span.source.name.clone(), span.source.text.clone())
-                .with_language("yaml"),
-        );
-        self.at = Some((span.clone(), label.into()));
+        // Shared, not copied: there may be a diagnostic for each line of a large file.
+        let source = NamedSource::new(&span.source.name, span.source.clone());
+        self.code_source = Some(Box::new(source.with_language("yaml")));
+        self.at = Some(Box::new((span.clone(), label.into())));
         self
     }
 
@@ -98,10 +110,10 @@ impl miette::Diagnostic for Diagnostic {
         self.help.as_ref().map(|help| Box::new(help) as _)
     }
     fn source_code(&self) -> Option<&dyn SourceCode> {
-        self.code_source.as_ref().map(|source| source as _)
+        self.code_source.as_deref().map(|source| source as _)
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
-        let (span, label) = self.at.as_ref()?;
+        let (span, label) = self.at.as_deref()?;
         let label = LabeledSpan::new_with_span(Some(label.clone()), span.range.clone());
         Some(Box::new(std::iter::once(label)))
     }

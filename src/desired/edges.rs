@@ -1,35 +1,30 @@
-//! Edges between services: what `depends_on` says, on one host or across several, and the tiers.
+//! Edges between services: what `depends_on` says, on one host or across several.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Blueprint;
-use crate::config::compose::{Condition, Project};
+use super::{Blueprint, Places};
+use crate::config::compose::Project;
 use crate::model::{Address, Resource};
 
-/// Adds the edges between services to the resources.
+/// Adds the edges between services to the resources. A dependency that runs on the same host is
+/// waited for there, any other on all its hosts. Tiers need no edges: the order knows them.
 pub fn connect(
     blueprint: &Blueprint,
     project: &Project,
+    places: &Places,
     resources: &mut BTreeMap<Address, Resource>,
 ) {
-    let places = &blueprint.placements;
-    for (name, placement) in places {
+    for (name, placement) in &blueprint.placements {
         let dependencies = dependencies(project, name);
-        let earlier_tiers = places.iter().filter(|(other, other_placement)| {
-            other_placement.tier < placement.tier && !reaches(project, other, name)
-        });
-        let before: BTreeSet<&str> = dependencies
-            .into_iter()
-            .filter(|dependency| places.contains_key(*dependency))
-            .chain(earlier_tiers.map(|(other, _)| other.as_str()))
-            .collect();
-        let before: BTreeSet<Address> = before
-            .iter()
-            .flat_map(|other| places[*other].hosts.iter().map(|host| Address::service(host, other)))
-            .collect();
         for host in &placement.hosts {
-            if let Some(resource) = resources.get_mut(&Address::service(host, name)) {
-                resource.after.extend(before.iter().cloned());
+            let Some(resource) = resources.get_mut(&Address::service(host, name)) else { continue };
+            for dependency in &dependencies {
+                if places.is_on(dependency, host) {
+                    resource.after.insert(Address::service(host, dependency));
+                } else if let Some(other) = blueprint.placements.get(*dependency) {
+                    let everywhere = other.hosts.iter();
+                    resource.after.extend(everywhere.map(|on| Address::service(on, dependency)));
+                }
             }
         }
     }
@@ -41,23 +36,4 @@ pub fn dependencies<'a>(project: &'a Project, name: &str) -> BTreeSet<&'a str> {
     service
         .map(|service| service.depends_on.keys().map(String::as_str).collect())
         .unwrap_or_default()
-}
-
-/// Whether one service depends on another, directly or not.
-fn reaches(project: &Project, from: &str, to: &str) -> bool {
-    let (mut seen, mut next) = (BTreeSet::new(), vec![from]);
-    while let Some(name) = next.pop() {
-        if name == to {
-            return true;
-        }
-        next.extend(dependencies(project, name).into_iter().filter(|name| seen.insert(*name)));
-    }
-    false
-}
-
-/// Whether others wait for a service to end: it is a job, and its end is no failure.
-pub fn completes(project: &Project, name: &str) -> bool {
-    project.services.values().any(|service| {
-        service.depends_on.get(name).is_some_and(|d| d.condition == Condition::Completed)
-    })
 }

@@ -17,7 +17,7 @@ use crate::model::{
     NetworkSpec, Object, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
 };
 
-pub use placement::{Placement, Tier};
+pub use placement::{Placement, Places};
 pub use variables::Variables;
 
 /// Mode of the rendered Compose file: it holds no secret, but it is nobody's business either.
@@ -56,13 +56,20 @@ pub fn compile(
     project: &Project,
     facts: &Facts,
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let mut compiler =
-        Compiler { blueprint, project, facts, resources: BTreeMap::new(), problems: Vec::new() };
+    let mut compiler = Compiler {
+        blueprint,
+        project,
+        facts,
+        places: Places::new(&blueprint.placements, project),
+        sections: render::Sections::of(project),
+        resources: BTreeMap::new(),
+        problems: Vec::new(),
+    };
     for host in blueprint.hosts.keys() {
         compiler.host(host);
     }
     if compiler.problems.is_empty() {
-        edges::connect(blueprint, project, &mut compiler.resources);
+        edges::connect(blueprint, project, &compiler.places, &mut compiler.resources);
         return Ok(Desired {
             site: blueprint.site.clone(),
             version: facts.version.clone(),
@@ -84,6 +91,8 @@ struct Compiler<'a> {
     blueprint: &'a Blueprint,
     project: &'a Project,
     facts: &'a Facts,
+    places: Places<'a>,
+    sections: render::Sections,
     resources: BTreeMap<Address, Resource>,
     problems: Vec<Diagnostic>,
 }
@@ -91,13 +100,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     /// Everything on one host; nothing where nothing is placed on it.
     fn host(&mut self, host: &str) {
-        let names: Vec<&str> = self
-            .blueprint
-            .placements
-            .iter()
-            .filter(|(_, placement)| placement.hosts.iter().any(|on| on == host))
-            .map(|(name, _)| name.as_str())
-            .collect();
+        let names: Vec<&str> = self.places.on_host(host).collect();
         if names.is_empty() {
             return;
         }
@@ -115,8 +118,14 @@ impl Compiler<'_> {
             base.insert(address);
         }
         let mut definitions: BTreeMap<&str, Object> = BTreeMap::new();
+        let scene = render::Scene {
+            blueprint: self.blueprint,
+            project: self.project,
+            facts: self.facts,
+            places: &self.places,
+        };
         for name in names {
-            match render::service(self.blueprint, self.project, self.facts, host, name) {
+            match render::service(&scene, host, name) {
                 Ok(definition) => {
                     definitions.insert(name, definition);
                 }
@@ -124,7 +133,7 @@ impl Compiler<'_> {
             }
         }
         let objects = render::objects(self.project, &definitions);
-        let text = stamp::stamped(&render::file(self.project, site, &definitions));
+        let text = stamp::stamped(&render::file(&self.sections, site, &definitions));
         let file = Address::file(host, COMPOSE_FILE);
         let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
@@ -154,7 +163,7 @@ impl Compiler<'_> {
         base: &BTreeSet<Address>,
     ) {
         let placement = &self.blueprint.placements[name];
-        let published = render::published_for_others(self.blueprint, self.project, host, name);
+        let published = render::published_for_others(&self.places, self.project, name);
         let rollout = match rollout::spec(
             self.project,
             name,
@@ -194,7 +203,8 @@ impl Compiler<'_> {
                 .map(str::to_owned),
             env,
             rollout,
-            completes: edges::completes(self.project, name),
+            tier: self.places.tier(name),
+            completes: self.places.completes(name),
             definition,
         };
         self.add(Address::service(host, name), Spec::Service(Box::new(spec)), after);
@@ -205,6 +215,3 @@ impl Compiler<'_> {
         self.resources.insert(address, Resource { spec, after });
     }
 }
-
-#[cfg(test)]
-mod tests;

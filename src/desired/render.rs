@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Blueprint, Facts, edges};
+use super::{Blueprint, Facts, Places, edges};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
@@ -20,14 +20,17 @@ pub struct Objects {
     pub volumes: BTreeMap<String, String>,
 }
 
+/// What is rendered, and for whom.
+pub struct Scene<'a> {
+    pub blueprint: &'a Blueprint,
+    pub project: &'a Project,
+    pub facts: &'a Facts,
+    pub places: &'a Places<'a>,
+}
+
 /// A service's definition as its host's Compose file has it.
-pub fn service(
-    blueprint: &Blueprint,
-    project: &Project,
-    facts: &Facts,
-    host: &str,
-    name: &str,
-) -> Result<Object, Diagnostic> {
+pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnostic> {
+    let Scene { blueprint, project, facts, places } = *scene;
     let placement = &blueprint.placements[name];
     let mut definition = project.services[name].canonical.clone();
     for key in ["build", "profiles", "pull_policy", "scale", "develop", "depends_on"] {
@@ -39,10 +42,10 @@ pub fn service(
     let replicas = replicas.or(project.services[name].replicas).unwrap_or(1);
     set(&mut definition, "deploy", "replicas", replicas.into());
 
-    let here = |other: &str| blueprint.placements[other].hosts.iter().any(|on| on == host);
     let dependencies = edges::dependencies(project, name);
-    let placed = dependencies.into_iter().filter(|d| blueprint.placements.contains_key(*d));
-    let (local, remote): (Vec<&str>, Vec<&str>) = placed.partition(|dependency| here(dependency));
+    let placed = dependencies.into_iter().filter(|dependency| places.is_placed(dependency));
+    let (local, remote): (Vec<&str>, Vec<&str>) =
+        placed.partition(|dependency| places.is_on(dependency, host));
     let canonical = project.services[name].canonical.get("depends_on");
     let kept: Map<String, Value> = local
         .iter()
@@ -60,7 +63,7 @@ pub fn service(
         }
         push(&mut definition, "extra_hosts", addresses.into_iter().map(Value::from));
     }
-    let published = published_for_others(blueprint, project, host, name);
+    let published = published_for_others(places, project, name);
     if !published.is_empty() {
         let ip = mesh_ip(blueprint, facts, host)?;
         let ports = published.into_iter().map(|port| {
@@ -70,7 +73,7 @@ pub fn service(
             })
         });
         push(&mut definition, "ports", ports);
-    } else if is_needed_elsewhere(blueprint, project, host, name) {
+    } else if places.is_needed_elsewhere(name) {
         let message = format!(
             "service `{name}` runs on {host} and services on other hosts depend on it, but it \
              names no port"
@@ -169,25 +172,9 @@ fn mesh_ip(blueprint: &Blueprint, facts: &Facts, host: &str) -> Result<String, D
     })
 }
 
-/// Whether a service that runs on no such host depends on this one.
-fn is_needed_elsewhere(blueprint: &Blueprint, project: &Project, host: &str, name: &str) -> bool {
-    blueprint.placements.iter().any(|(other, placement)| {
-        edges::dependencies(project, other).contains(name)
-            && placement
-                .hosts
-                .iter()
-                .any(|on| on != host && !blueprint.placements[name].hosts.contains(on))
-    })
-}
-
-/// The container ports that a host publishes on its mesh address, for dependants on other hosts.
-pub fn published_for_others(
-    blueprint: &Blueprint,
-    project: &Project,
-    host: &str,
-    name: &str,
-) -> Vec<u16> {
-    if !is_needed_elsewhere(blueprint, project, host, name) {
+/// The container ports that a service's hosts publish on their mesh addresses, for dependants on other hosts.
+pub fn published_for_others(places: &Places, project: &Project, name: &str) -> Vec<u16> {
+    if !places.is_needed_elsewhere(name) {
         return Vec::new();
     }
     let service = &project.services[name];
@@ -241,9 +228,22 @@ pub fn object(canonical: &Value) -> Object {
     canonical.as_object().cloned().unwrap_or_default()
 }
 
+/// The canonical sections of the project's Compose file besides its services.
+pub struct Sections(BTreeMap<&'static str, Object>);
+
+impl Sections {
+    /// A project's sections.
+    pub fn of(project: &Project) -> Self {
+        let document = project.document();
+        let section = |name| Some((name, document.get(name)?.as_object()?.clone()));
+        Self(
+            ["networks", "volumes", "configs", "secrets"].into_iter().filter_map(section).collect(),
+        )
+    }
+}
+
 /// The Compose file's text: the services, and of the other sections what they use.
-pub fn file(project: &Project, site: &Site, definitions: &BTreeMap<&str, Object>) -> String {
-    let all = project.document();
+pub fn file(sections: &Sections, site: &Site, definitions: &BTreeMap<&str, Object>) -> String {
     let networks: BTreeSet<String> =
         definitions.values().filter_map(definition::networks).flatten().collect();
     let sourced = |section: &str| -> BTreeSet<String> {
@@ -262,7 +262,7 @@ pub fn file(project: &Project, site: &Site, definitions: &BTreeMap<&str, Object>
         ("configs", sourced("configs")),
         ("secrets", sourced("secrets")),
     ] {
-        let section = all.get(name).and_then(Value::as_object).into_iter().flatten();
+        let section = sections.0.get(name).into_iter().flatten();
         let section: Map<String, Value> = section
             .filter(|(key, _)| used.contains(*key))
             .map(|(key, value)| (key.clone(), value.clone()))

@@ -44,10 +44,25 @@ fn is_sensitive(name: &str) -> bool {
     WORDS.iter().any(|word| name.contains(word))
 }
 
+/// A line of a Compose file (`KEY: value`) without its value where the key is one of a secret.
+pub fn without_secret(line: &str) -> String {
+    match line.split_once(": ") {
+        Some((key, value)) if is_sensitive(key) => {
+            let bare = value.trim().trim_matches(['"', '\'']);
+            let shown = if is_reference(&bare.into()) { value } else { "(sensitive)" };
+            format!("{key}: {shown}")
+        }
+        _ => line.to_owned(),
+    }
+}
+
 /// `${NAME}` and nothing else: the name of a secret, which is none.
 fn is_reference(value: &Value) -> bool {
     let reference = value.as_str().and_then(|text| text.strip_prefix("${")?.strip_suffix('}'));
-    reference.is_some_and(|name| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+    // What stands behind an operator is a message or a default, and a default may be a secret.
+    let name = reference.map(|inner| inner.split([':', '?']).next().unwrap_or(inner));
+    let plain = |name: &str| name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    name.is_some_and(plain) && !reference.is_some_and(|inner| inner.contains(['-', '+']))
 }
 
 #[cfg(test)]
@@ -73,6 +88,18 @@ mod tests {
             "image Some(String(\"api:1\")) Some(String(\"api:2\"))",
         ]
         "#);
+    }
+
+    #[test]
+    fn a_diff_withholds_literal_secrets_and_shows_references() {
+        assert_eq!(
+            without_secret("+      DB_PASSWORD: hunter2"),
+            "+      DB_PASSWORD: (sensitive)"
+        );
+        let reference = "-      DB_PASSWORD: ${DB_PASSWORD:?set it}";
+        assert_eq!(without_secret(reference), reference);
+        assert_eq!(without_secret("       API_TOKEN: ${T:-abc}"), "       API_TOKEN: (sensitive)");
+        assert_eq!(without_secret(" image: a:1"), " image: a:1");
     }
 
     #[test]

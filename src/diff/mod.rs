@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Note,
-    Observed, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
 pub use order::Cycle;
@@ -77,10 +77,21 @@ impl Findings {
 /// one should not.
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
     let mut findings = Findings::default();
+    let mut wanted: BTreeMap<&str, Vec<(&Address, &Spec)>> = BTreeMap::new();
+    for (address, resource) in &desired.resources {
+        if let Some(host) = address.on_host() {
+            wanted.entry(host).or_default().push((address, &resource.spec));
+        }
+    }
+    let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
-            Sight::Seen(state) => compare_host(desired, name, state, request, &mut findings),
+            Sight::Seen(state) => {
+                let scope = resources::Scope::new(desired, name, state, request, finished);
+                let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+                compare_host(&scope, wanted, &mut findings);
+            }
         }
     }
     let resources = order::resources(desired, &findings.proposals)?;
@@ -89,8 +100,8 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
 
     let mut changes: Vec<Change> = Vec::new();
     for address in &resources {
-        if let Some(proposal) = findings.proposals.get(address) {
-            changes.push(proposal.change.clone());
+        if let Some(proposal) = findings.proposals.remove(address) {
+            changes.push(proposal.change);
         }
     }
     let summary = summarise(&changes);
@@ -116,48 +127,35 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
 }
 
 /// Compares everything on one host that was seen.
-fn compare_host(
-    desired: &Desired,
-    host: &str,
-    state: &HostState,
-    request: &Request,
-    findings: &mut Findings,
-) {
-    let scope = resources::Scope { desired, host, state, request };
-    let wanted: Vec<_> = desired
-        .resources
-        .iter()
-        .filter(|(address, _)| address.on_host() == Some(host))
-        .map(|(address, resource)| (address, &resource.spec))
-        .collect();
+fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings: &mut Findings) {
     let blocked_before = findings.blocked.len();
-    let env = resources::env(&scope, &wanted, findings);
+    let env = resources::env(scope, wanted, findings);
     if findings.blocked.len() > blocked_before {
         return;
     }
     let mut replaced_networks = BTreeMap::new();
-    for (address, spec) in &wanted {
+    for (address, spec) in wanted {
         match spec {
-            Spec::Host(spec) => resources::host(&scope, address, spec, findings),
+            Spec::Host(spec) => resources::host(scope, address, spec, findings),
             Spec::Network(spec) => {
-                if resources::network(&scope, address, spec, findings) {
+                if resources::network(scope, address, spec, findings) {
                     replaced_networks.insert(spec.name.clone(), (*address).clone());
                 }
             }
-            Spec::Volume(spec) => resources::volume(&scope, address, spec, findings),
-            Spec::File(spec) => resources::file(&scope, address, spec, findings),
+            Spec::Volume(spec) => resources::volume(scope, address, spec, findings),
+            Spec::File(spec) => resources::file(scope, address, spec, findings),
             Spec::Env(_) | Spec::Service(_) => {}
         }
     }
-    for (address, spec) in &wanted {
+    for (address, spec) in wanted {
         if let Spec::Service(spec) = spec {
             let upstream = service::Upstream { env: &env, networks: &replaced_networks };
-            if let Some(proposal) = service::compare(&scope, address, spec, &upstream) {
+            if let Some(proposal) = service::compare(scope, address, spec, &upstream) {
                 findings.propose(proposal);
             }
         }
     }
-    resources::orphans(&scope, &wanted, findings);
+    resources::orphans(scope, wanted, findings);
 }
 
 fn summarise(changes: &[Change]) -> Summary {

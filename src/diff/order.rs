@@ -7,31 +7,84 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::Proposal;
-use crate::model::{Act, Action, Address, Desired, Kind, Spec, Step};
+use crate::model::{Act, Action, Address, Desired, Kind, Spec, Step, Tier};
 
 /// Resources that wait for each other.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("these wait for each other: {}", .0.join(", "))]
 pub struct Cycle(pub Vec<String>);
 
+/// A point in the order of resources: a resource, or the one that stands between two tiers. As a
+/// node it spares an edge from each service of a tier to each of the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Point<'a> {
+    /// Everything of the tiers before this one. It is passed as soon as it can be, so that it does
+    /// not show in the order of the others.
+    Tier(Tier),
+    Resource(&'a Address),
+}
+
+impl std::fmt::Display for Point<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Point::Tier(tier) => write!(f, "tier {tier:?}"),
+            Point::Resource(address) => address.fmt(f),
+        }
+    }
+}
+
+const TIERS: [Tier; 3] = [Tier::Stateful, Tier::Application, Tier::Gateway];
+
+fn tier(desired: &Desired, address: &Address) -> Option<Tier> {
+    match &desired.resources.get(address)?.spec {
+        Spec::Service(spec) => Some(spec.tier),
+        _ => None,
+    }
+}
+
 /// Every address, desired or proposed, each after those that it waits for; ties by address.
 pub fn resources(
     desired: &Desired,
     proposals: &BTreeMap<Address, Proposal>,
 ) -> Result<Vec<Address>, Cycle> {
-    let mut graph = DiGraph::<&Address, ()>::new();
+    let mut graph = DiGraph::<Point, ()>::new();
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(proposals.keys()).collect();
-    let nodes: BTreeMap<&Address, NodeIndex> =
-        addresses.into_iter().map(|address| (address, graph.add_node(address))).collect();
+    let gates = gates(&mut graph, Point::Tier);
+    let nodes: BTreeMap<&Address, NodeIndex> = addresses
+        .into_iter()
+        .map(|address| (address, graph.add_node(Point::Resource(address))))
+        .collect();
     for (address, node) in &nodes {
-        let declared = desired.resources.get(*address).map(|r| &r.after).into_iter().flatten();
-        let added = proposals.get(*address).map(|p| &p.after).into_iter().flatten();
-        for before in declared.chain(added).filter_map(|before| nodes.get(before)) {
-            graph.update_edge(*before, *node, ());
+        for before in before(desired, proposals, address).filter_map(|before| nodes.get(before)) {
+            graph.add_edge(*before, *node, ());
+        }
+        if let Some(tier) = tier(desired, address) {
+            graph.add_edge(gates[&tier], *node, ());
+            if let Some(next) = after_tier(tier) {
+                graph.add_edge(*node, gates[&next], ());
+            }
         }
     }
     let order = sorted(&graph, |node| graph[node])?;
-    Ok(order.into_iter().map(|node| graph[node].clone()).collect())
+    let resource = |node: NodeIndex| match graph[node] {
+        Point::Resource(address) => Some(address.clone()),
+        Point::Tier(_) => None,
+    };
+    Ok(order.into_iter().filter_map(resource).collect())
+}
+
+/// Adds the points between the tiers, one after the other.
+fn gates<N>(graph: &mut DiGraph<N, ()>, point: impl Fn(Tier) -> N) -> BTreeMap<Tier, NodeIndex> {
+    let gates: BTreeMap<Tier, NodeIndex> =
+        TIERS.into_iter().map(|tier| (tier, graph.add_node(point(tier)))).collect();
+    for (earlier, later) in gates.values().zip(gates.values().skip(1)) {
+        graph.add_edge(*earlier, *later, ());
+    }
+    gates
+}
+
+fn after_tier(tier: Tier) -> Option<Tier> {
+    TIERS.into_iter().find(|other| *other > tier)
 }
 
 /// Kahn's algorithm; among what is ready the smallest key goes first.
@@ -98,20 +151,90 @@ fn max_parallel(desired: &Desired, address: &Address) -> usize {
     }
 }
 
+/// A point in the order of steps: a step, or a place where many wait for many. As a node it spares
+/// an edge from each of the ones to each of the others; steps name what they wait for outright.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Stop<'a> {
+    /// Everything of the tiers before this one is as desired.
+    Tier(Tier),
+    /// A service's image is everywhere: nothing of it starts anywhere before.
+    Pulled(&'a str),
+    /// The step of a resource, by the resource's place in the order.
+    Step { position: usize, index: usize },
+}
+
+impl std::fmt::Display for Stop<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
 /// The numbered steps of all proposals.
 pub fn steps(
     desired: &Desired,
     order: &[Address],
     proposals: &BTreeMap<Address, Proposal>,
 ) -> Result<Vec<Step>, Cycle> {
-    let mut graph = DiGraph::<(usize, usize), ()>::new();
+    if proposals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let graph = stops(desired, order, proposals);
+    let sorted = sorted(&graph, |node| graph[node])?;
+    let mut numbers: BTreeMap<NodeIndex, usize> = BTreeMap::new();
+    // What waiting for a node means, in step numbers.
+    let mut meaning: BTreeMap<NodeIndex, Vec<usize>> = BTreeMap::new();
+    let mut steps = Vec::new();
+    for node in sorted {
+        let mut after: Vec<usize> = Vec::new();
+        for before in graph.neighbors_directed(node, Direction::Incoming) {
+            match numbers.get(&before) {
+                Some(number) => after.push(*number),
+                None => after.extend(meaning.get(&before).into_iter().flatten()),
+            }
+        }
+        after.sort_unstable();
+        after.dedup();
+        let Stop::Step { position, index } = graph[node] else {
+            meaning.insert(node, after);
+            continue;
+        };
+        let (id, address) = (steps.len() + 1, &order[position]);
+        let draft = &proposals[address].steps[index];
+        numbers.insert(node, id);
+        steps.push(Step {
+            id,
+            address: address.clone(),
+            effect: draft.effect.clone(),
+            after,
+            undo: draft.undo.clone(),
+        });
+    }
+    Ok(steps)
+}
+
+/// The graph of the steps.
+fn stops<'a>(
+    desired: &Desired,
+    order: &[Address],
+    proposals: &'a BTreeMap<Address, Proposal>,
+) -> DiGraph<Stop<'a>, ()> {
+    let mut graph = DiGraph::<Stop, ()>::new();
+    let gates = gates(&mut graph, Stop::Tier);
     let mut nodes: BTreeMap<&Address, Vec<NodeIndex>> = BTreeMap::new();
     for (position, address) in order.iter().enumerate() {
         let count = proposals.get(address).map_or(0, |proposal| proposal.steps.len());
-        nodes.insert(address, (0..count).map(|i| graph.add_node((position, i))).collect());
+        let steps = (0..count).map(|index| graph.add_node(Stop::Step { position, index }));
+        nodes.insert(address, steps.collect());
     }
-    let frontiers = frontiers(desired, order, proposals, &nodes);
-    let pulls = pulls(proposals, &nodes);
+    let frontiers = frontiers(desired, order, proposals, &gates, &nodes);
+    for address in order {
+        let next = tier(desired, address).and_then(after_tier);
+        for (next, last) in next.iter().flat_map(|n| frontiers[address].iter().map(move |l| (n, l)))
+        {
+            graph.update_edge(*last, gates[next], ());
+        }
+    }
+    let pulled = pulled(&mut graph, proposals, &nodes);
 
     for (address, proposal) in proposals {
         let own = &nodes[address];
@@ -121,67 +244,49 @@ pub fn steps(
                 let host = address.on_host().map(Address::host);
                 let first = host.and_then(|host| frontiers.get(&host)).into_iter().flatten();
                 first.for_each(|before| {
-                    graph.update_edge(*before, *node, ());
+                    graph.add_edge(*before, *node, ());
                 });
                 continue;
             }
             match previous {
                 Some(before) => {
-                    graph.update_edge(before, *node, ());
+                    graph.add_edge(before, *node, ());
                 }
                 None => {
-                    let service = address.name().filter(|_| address.kind() == Kind::Service);
-                    let pulled = service.and_then(|s| pulls.get(s)).into_iter().flatten();
+                    let pulled = service(address).and_then(|service| pulled.get(service));
                     let waits = before(desired, proposals, address)
                         .filter_map(|before| frontiers.get(before))
-                        .flatten();
-                    for before in waits.chain(pulled) {
-                        graph.update_edge(*before, *node, ());
+                        .flatten()
+                        .chain(gate(desired, proposals, address, &gates));
+                    for before in waits.chain(pulled).collect::<BTreeSet<_>>() {
+                        graph.add_edge(*before, *node, ());
                     }
                 }
             }
             previous = Some(*node);
         }
     }
-
-    let sorted = sorted(&graph, |node| {
-        let (position, index) = graph[node];
-        StepKey { position, index }
-    })?;
-    let numbers: BTreeMap<NodeIndex, usize> =
-        sorted.iter().enumerate().map(|(index, node)| (*node, index + 1)).collect();
-    Ok(sorted
-        .into_iter()
-        .map(|node| {
-            let (position, index) = graph[node];
-            let address = &order[position];
-            let draft = &proposals[address].steps[index];
-            let mut after: Vec<usize> = graph
-                .neighbors_directed(node, Direction::Incoming)
-                .map(|before| numbers[&before])
-                .collect();
-            after.sort_unstable();
-            Step {
-                id: numbers[&node],
-                address: address.clone(),
-                effect: draft.effect.clone(),
-                after,
-                undo: draft.undo.clone(),
-            }
-        })
-        .collect())
+    graph
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct StepKey {
-    position: usize,
-    index: usize,
+fn service(address: &Address) -> Option<&str> {
+    address.name().filter(|_| address.kind() == Kind::Service)
 }
 
-impl std::fmt::Display for StepKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "step {} of resource {}", self.index, self.position)
-    }
+/// The point between tiers that a service waits at, unless something of its own tier that it waits
+/// for, and that changes, has waited there.
+fn gate<'a>(
+    desired: &Desired,
+    proposals: &BTreeMap<Address, Proposal>,
+    address: &Address,
+    gates: &'a BTreeMap<Tier, NodeIndex>,
+) -> Option<&'a NodeIndex> {
+    let own = tier(desired, address)?;
+    let waited = before(desired, proposals, address).any(|before| {
+        tier(desired, before) == Some(own)
+            && proposals.get(before).is_some_and(|proposal| !proposal.steps.is_empty())
+    });
+    gates.get(&own).filter(|_| !waited)
 }
 
 fn before<'a>(
@@ -194,44 +299,47 @@ fn before<'a>(
     declared.into_iter().chain(added).flatten()
 }
 
-/// For each resource the steps after which it is as desired: its own last step or, where it does
+/// For each resource the points after which it is as desired: its own last step or, where it does
 /// not change, those of what it waits for.
-fn frontiers(
+fn frontiers<'a>(
     desired: &Desired,
-    order: &[Address],
+    order: &'a [Address],
     proposals: &BTreeMap<Address, Proposal>,
+    gates: &BTreeMap<Tier, NodeIndex>,
     nodes: &BTreeMap<&Address, Vec<NodeIndex>>,
-) -> BTreeMap<Address, BTreeSet<NodeIndex>> {
-    let mut frontiers: BTreeMap<Address, BTreeSet<NodeIndex>> = BTreeMap::new();
+) -> BTreeMap<&'a Address, BTreeSet<NodeIndex>> {
+    let mut frontiers: BTreeMap<&Address, BTreeSet<NodeIndex>> = BTreeMap::new();
     for address in order {
         let frontier = match nodes[address].last() {
             Some(last) => [*last].into(),
             None => before(desired, proposals, address)
                 .filter_map(|before| frontiers.get(before))
                 .flatten()
+                .chain(tier(desired, address).and_then(|tier| gates.get(&tier)))
                 .copied()
                 .collect(),
         };
-        frontiers.insert(address.clone(), frontier);
+        frontiers.insert(address, frontier);
     }
     frontiers
 }
 
-/// The pull steps by service: nothing of a service starts anywhere before its image is everywhere.
-fn pulls<'a>(
+/// The points at which the services' images are everywhere, by service.
+fn pulled<'a>(
+    graph: &mut DiGraph<Stop<'a>, ()>,
     proposals: &'a BTreeMap<Address, Proposal>,
     nodes: &BTreeMap<&Address, Vec<NodeIndex>>,
-) -> BTreeMap<&'a str, Vec<NodeIndex>> {
-    let mut pulls: BTreeMap<&str, Vec<NodeIndex>> = BTreeMap::new();
+) -> BTreeMap<&'a str, NodeIndex> {
+    let mut pulled: BTreeMap<&str, NodeIndex> = BTreeMap::new();
     for (address, proposal) in proposals {
-        let Some(service) = address.name().filter(|_| address.kind() == Kind::Service) else {
-            continue;
-        };
+        let Some(service) = service(address) else { continue };
         for (draft, node) in proposal.steps.iter().zip(&nodes[address]) {
             if matches!(draft.effect.act, Act::PullImage { .. }) {
-                pulls.entry(service).or_default().push(*node);
+                let point =
+                    pulled.entry(service).or_insert_with(|| graph.add_node(Stop::Pulled(service)));
+                graph.add_edge(*node, *point, ());
             }
         }
     }
-    pulls
+    pulled
 }

@@ -1,10 +1,11 @@
 //! Comparing hosts, networks, volumes, env files and files; finding what is no longer wanted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
 
 use super::{Findings, Proposal, fields};
+use crate::model::definition::LABEL_DEFINITION;
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
@@ -20,9 +21,32 @@ pub(super) struct Scope<'a> {
     pub host: &'a str,
     pub state: &'a HostState,
     pub request: &'a Request,
+    /// Whether the newest release did all that it planned.
+    pub finished: bool,
+    /// The containers that are ours, by service.
+    containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
+    pub fn new(
+        desired: &'a Desired,
+        host: &'a str,
+        state: &'a HostState,
+        request: &'a Request,
+        finished: bool,
+    ) -> Self {
+        let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
+        for member in state.containers.iter().filter(|(_, container)| container.ours) {
+            containers.entry(&member.1.service).or_default().push(member);
+        }
+        Self { desired, host, state, request, finished, containers }
+    }
+
+    /// The containers of a service that are ours.
+    pub fn containers(&self, service: &str) -> &[(&'a String, &'a Container)] {
+        self.containers.get(service).map(Vec::as_slice).unwrap_or_default()
+    }
+
     pub fn effect(&self, act: Act) -> Effect {
         Effect { host: self.host.to_owned(), act }
     }
@@ -270,7 +294,8 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
                 false => Cause::Drifted { what: format!("{name} was edited") },
             };
             let mut proposal = Proposal::new(address, Action::Update, vec![cause]).step(write);
-            proposal.change.diff = Some(unified(&found.content, &spec.content));
+            proposal.change.diff =
+                Some(unified(&found.content, &spec.content)).filter(|diff| !diff.is_empty());
             findings.propose(proposal);
         }
         Some(found) if found.mode != spec.mode => {
@@ -280,10 +305,16 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
     }
 }
 
-/// A unified diff of two texts, without the stamp that differs in any case.
+/// A unified diff of two texts, without our own digests, which differ in any case, and without the
+/// values of keys that people give to secrets.
 fn unified(before: &str, after: &str) -> String {
-    let (before, after) = (stamp::body(before), stamp::body(after));
-    TextDiff::from_lines(before, after).unified_diff().context_radius(3).to_string()
+    let plain = |text: &str| -> String {
+        let lines = stamp::body(text).split_inclusive('\n');
+        lines.filter(|line| !line.contains(LABEL_DEFINITION)).collect()
+    };
+    let (before, after) = (plain(before), plain(after));
+    let diff = TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).to_string();
+    diff.lines().map(|line| fields::without_secret(line) + "\n").collect()
 }
 
 /// Proposes to take away what is ours on the host and not wanted.
@@ -307,13 +338,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
     }
     for address in &removals {
         let service = address.name().unwrap_or_default();
-        let containers = refs(
-            scope
-                .state
-                .containers
-                .iter()
-                .filter(|(_, container)| container.ours && container.service == service),
-        );
+        let containers = refs(scope.containers(service).iter().copied());
         let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned])
             .step(scope.effect(Act::Stop { containers: containers.clone(), grace_s: 10 }))
             .step(scope.effect(Act::Remove { containers }));

@@ -70,11 +70,7 @@ fn take_census<'a>(
     upstream: &Upstream,
 ) -> Census<'a> {
     let mut census = Census::default();
-    let members = scope
-        .state
-        .containers
-        .iter()
-        .filter(|(_, container)| container.ours && container.service == spec.service);
+    let members = scope.containers(&spec.service).iter().copied();
     let judge = Judge::new(scope, spec, prior, upstream);
     for member in members {
         let (causes, fields) = judge.stale(member.1);
@@ -132,6 +128,12 @@ fn asleep(container: &Container, spec: &ServiceSpec) -> Option<&'static str> {
     }
 }
 
+/// Whether containers made from two definitions would be different.
+fn differ(one: &Object, other: &Object) -> bool {
+    // Mostly nothing differs, and that is seen without a copy.
+    one != other && comparable(one) != comparable(other)
+}
+
 /// Decides whether a container is still what is desired.
 struct Judge<'a> {
     spec: &'a ServiceSpec,
@@ -152,8 +154,7 @@ impl<'a> Judge<'a> {
         prior: Option<&Object>,
         upstream: &'a Upstream<'a>,
     ) -> Self {
-        let spec_changed =
-            prior.is_some_and(|prior| comparable(prior) != comparable(&spec.definition));
+        let spec_changed = prior.is_some_and(|prior| differ(prior, &spec.definition));
         let deployed = scope.state.deployed.as_ref().filter(|_| prior.is_some() && !spec_changed);
         let hash = deployed.and_then(|deployed| deployed.hashes.get(&spec.service));
         let local = scope.state.images.get(&spec.image).map(|image| image.id.as_str());
@@ -331,9 +332,10 @@ impl Rolling<'_> {
         let short = self.kept().len() + self.census.stale.len() < self.wanted();
         let scaled = was.is_some_and(|was| was != self.spec.replicas);
         if !exists {
-            causes.push(match was {
-                Some(_) => Cause::Drifted { what: "its containers are gone".into() },
-                None => Cause::Missing,
+            causes.push(match (was, self.scope.finished) {
+                (Some(_), true) => Cause::Drifted { what: "its containers are gone".into() },
+                (Some(_), false) => Cause::Unfinished { what: "it was never started".into() },
+                (None, _) => Cause::Missing,
             });
         } else if scaled {
             causes.push(Cause::Changed);
@@ -353,13 +355,14 @@ impl Rolling<'_> {
     }
 
     fn summary(&self) -> Rollout {
-        let going = self.census.stale.iter().chain(self.extra());
+        let going = refs(self.census.stale.iter().chain(self.extra()).copied());
         Rollout {
+            image: self.spec.image.clone(),
             order: self.spec.rollout.order,
             reason: self.spec.rollout.reason.clone(),
             replicas: self.spec.replicas,
             starts: u32::try_from(self.starts()).unwrap_or(u32::MAX),
-            stops: going.map(|(_, container)| container.name.clone()).collect(),
+            stops: going.into_iter().map(|container| container.name).collect(),
         }
     }
 
@@ -502,7 +505,7 @@ impl Rolling<'_> {
     fn undo_replace(&self, recreate: impl Fn(Option<String>) -> Act) -> Vec<Effect> {
         let file = self.scope.state.files.get(crate::model::COMPOSE_FILE);
         match (self.prior, file) {
-            (Some(prior), Some(file)) if comparable(prior) != comparable(&self.spec.definition) => {
+            (Some(prior), Some(file)) if differ(prior, &self.spec.definition) => {
                 vec![self.scope.effect(recreate(Some(file.content.clone())))]
             }
             _ => Vec::new(),

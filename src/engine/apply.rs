@@ -135,6 +135,7 @@ impl Engine {
     /// The record of an apply that is about to begin.
     async fn draft(&self, planned: &Planned) -> Result<Release, Problem> {
         let plan = &planned.plan;
+        let head = planned.observed.head.as_ref();
         let text = serde_json::to_string(&planned.desired)
             .map_err(|error| Failure::new(format!("the desired state can't be stored: {error}")))?;
         Ok(Release {
@@ -142,6 +143,7 @@ impl Engine {
             number: plan.base_release.unwrap_or(0) + 1,
             environment: plan.environment.clone(),
             version: plan.version.clone(),
+            previous_version: head.and_then(|head| head.version_in_force()).map(str::to_owned),
             started: self.operator.now(),
             finished: None,
             by: self.operator.who(),

@@ -1,16 +1,17 @@
 //! Looking: all hosts at once, and the Compose files in force read by our own loader.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::task::JoinSet;
 
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
 use crate::model::{
-    COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, stamp,
+    COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, sha256_hex, stamp,
 };
 use crate::state::Store;
-use crate::world::simulated::ComposeFile;
+use crate::world::simulated::{ComposeFile, ReadCompose};
 
 impl Engine {
     /// What there is: on the environment's hosts, and on those that the newest release concerned
@@ -25,47 +26,46 @@ impl Engine {
             Store::Host(_) => newest(&observed),
             store => store.releases().await?.last().map(ReleaseHead::from),
         };
-        let former = self.former_hosts(observed.head.as_ref(), &hosts).await?;
-        let former: Vec<Host> =
-            former.into_values().filter(|host| !hosts.contains_key(&host.name)).collect();
+        let former = match &observed.head {
+            Some(head) => self.former_hosts(head).await?,
+            None => Vec::new(),
+        };
         observed.hosts.extend(self.probe(former.iter()).await);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
         Ok((observed, hosts))
     }
 
-    /// The hosts that may still hold something of ours and that the configuration no longer names:
-    /// those of the newest release, and of earlier ones as long as none has succeeded since.
-    async fn former_hosts(
-        &self,
-        head: Option<&ReleaseHead>,
-        known: &BTreeMap<String, Host>,
-    ) -> Result<BTreeMap<String, Host>, Problem> {
-        let Some(head) = head else { return Ok(BTreeMap::new()) };
-        let names_others = |hosts: &[String]| hosts.iter().any(|name| !known.contains_key(name));
-        let releases = match head.outcome {
-            Outcome::Succeeded if !names_others(&head.hosts) => Vec::new(),
-            Outcome::Succeeded => vec![self.store.release(head.number).await?],
-            _ => {
-                let mut releases = self.store.releases().await?;
-                let good = |release: &Release| release.outcome == Outcome::Succeeded;
-                let since = releases.iter().rposition(good).unwrap_or(0);
-                releases.split_off(since)
-            }
-        };
+    /// The hosts that the newest release concerned and the configuration does not name. One that
+    /// did not succeed may have left behind what it was to take away: then those count, too, of
+    /// the releases before it, up to the last that did.
+    async fn former_hosts(&self, head: &ReleaseHead) -> Result<Vec<Host>, Problem> {
+        let gone =
+            |names: &[String]| names.iter().any(|name| !self.environment.hosts.contains_key(name));
         let mut former = BTreeMap::new();
-        for release in releases.iter().filter(|release| names_others(&release.hosts)) {
-            former.extend(self.desired_of(release).await?.hosts);
+        if head.outcome == Outcome::Succeeded && !gone(&head.hosts) {
+            return Ok(Vec::new());
         }
-        Ok(former)
+        for release in self.store.releases().await?.iter().rev() {
+            if gone(&release.hosts) {
+                for (name, host) in self.desired_of(release).await?.hosts {
+                    former.entry(name).or_insert(host);
+                }
+            }
+            if release.outcome == Outcome::Succeeded {
+                break;
+            }
+        }
+        former.retain(|name, _| !self.environment.hosts.contains_key(name));
+        Ok(former.into_values().collect())
     }
 
     async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
         let mut probes = JoinSet::new();
         for host in hosts.cloned() {
-            let world = self.world.clone();
+            let (world, read) = (self.world.clone(), self.read_compose.clone());
             probes.spawn(async move {
                 let mut sight = world.probe(&host).await;
-                read_deployed(&mut sight);
+                read_deployed(&mut sight, &read);
                 (host.name, sight)
             });
         }
@@ -91,15 +91,26 @@ fn newest(observed: &Observed) -> Option<ReleaseHead> {
 }
 
 /// Reads the Compose file in force. One that is no Compose file any more tells nothing.
-fn read_deployed(sight: &mut Sight) {
+fn read_deployed(sight: &mut Sight, read: &ReadCompose) {
     let Sight::Seen(state) = sight else { return };
     let Some(file) = state.files.get(COMPOSE_FILE) else { return };
-    let services = read_compose(&file.content).services;
+    let services = read(&file.content).services.clone();
     state.deployed.get_or_insert_default().services = services;
 }
 
-/// Reads a rendered Compose file's text.
-pub fn read_compose(text: &str) -> ComposeFile {
+/// Reads rendered Compose files, each text once: hosts with the same role have the same.
+pub fn compose_reader() -> ReadCompose {
+    let known: Mutex<BTreeMap<String, Arc<OnceLock<Arc<ComposeFile>>>>> = Mutex::default();
+    Arc::new(move |text| {
+        let place = {
+            let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+            known.entry(sha256_hex(text)).or_default().clone()
+        };
+        place.get_or_init(|| Arc::new(read_compose(text))).clone()
+    })
+}
+
+fn read_compose(text: &str) -> ComposeFile {
     let Ok(loaded) = load_text(COMPOSE_FILE, stamp::body(text)) else {
         return ComposeFile::default();
     };

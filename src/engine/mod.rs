@@ -7,7 +7,6 @@ mod operator;
 mod planning;
 mod problem;
 
-use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,15 +16,16 @@ use crate::config::compose::{
     self, Disk, Files, Interpolation, LoadOptions, Project, Variable, dotenv,
 };
 use crate::config::diagnostic::Diagnostic;
-use crate::config::stagecraft::{self, ComposeNames, Config, Environment, State};
+use crate::config::stagecraft::{self, Config, Environment, State};
 use crate::desired::Variables;
 use crate::model::{Failure, Site};
 use crate::state::{HostStore, LocalStore, Store};
 use crate::world::secrets::Secrets;
+use crate::world::simulated::ReadCompose;
 use crate::world::{HostsWorld, Simulated, World};
 
 pub use apply::Applied;
-pub use look::read_compose;
+pub use look::compose_reader;
 pub use operator::Operator;
 pub use planning::Planned;
 pub use problem::Problem;
@@ -51,6 +51,7 @@ pub struct Engine {
     secrets: Option<Secrets>,
     world: Arc<World>,
     store: Store,
+    read_compose: ReadCompose,
     operator: Operator,
 }
 
@@ -62,40 +63,10 @@ impl Workspace {
     /// What is wrong in the files, or that they cannot be read.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let (config, warnings) =
-            stagecraft::load(path, &Disk::default()).map_err(Problem::Diagnostics)?;
-        let mut workspace = Self { config, warnings, folder };
-        let checked = workspace.check()?;
-        workspace.warnings.extend(checked);
-        Ok(workspace)
-    }
-
-    /// Checks the names of the configuration against the Compose files; returns warnings.
-    fn check(&self) -> Result<Vec<Diagnostic>, Problem> {
-        let asked = RefCell::new(BTreeSet::new());
-        let variables = |name: &str| {
-            asked.borrow_mut().insert(name.to_owned());
-            // Which values there are is an environment's matter; names can be checked now.
-            Variable::Host
-        };
-        let project = self.load_compose(&variables, vec!["*".to_owned()], None)?;
-        let services = project.services.iter().chain(&project.disabled);
-        let names = ComposeNames {
-            services: services
-                .clone()
-                .map(|(name, _)| (name.clone(), project.spans.get(name).cloned()))
-                .collect(),
-            optional: services
-                .filter(|(_, service)| !service.profiles.is_empty())
-                .map(|(name, _)| name.clone())
-                .collect(),
-            variables: asked.into_inner(),
-        };
-        let found = self.config.check_against(&names);
-        match found.iter().any(Diagnostic::is_error) {
-            true => Err(Problem::Diagnostics(found)),
-            false => Ok(found),
-        }
+        let (config, mut warnings) =
+            stagecraft::load_project(path, &Disk::default()).map_err(Problem::Diagnostics)?;
+        warnings.extend(config.pending());
+        Ok(Self { config, warnings, folder })
     }
 
     /// Loads the Compose files as templates for hosts.
@@ -132,8 +103,10 @@ impl Engine {
     /// read.
     pub fn open(workspace: Workspace, name: &str) -> Result<Self, Problem> {
         let operator = Operator::Here(workspace.folder.clone());
-        Self::open_with(workspace, name, operator, |workspace, environment, site, secrets| {
-            open_world(&workspace.folder, environment, site, secrets)
+        let read = compose_reader();
+        let ours = read.clone();
+        Self::open_with(workspace, name, operator, read, |workspace, environment, site, secrets| {
+            open_world(&workspace.folder, environment, site, secrets, &ours)
         })
     }
 
@@ -149,13 +122,15 @@ impl Engine {
         store: Store,
         operator: Operator,
     ) -> Result<Self, Problem> {
-        Self::open_with(workspace, name, operator, |_, _, _, _| Ok((Arc::new(world), store)))
+        let open = |_: &_, _: &_, _: &_, _: Option<&_>| Ok((Arc::new(world), store));
+        Self::open_with(workspace, name, operator, compose_reader(), open)
     }
 
     fn open_with(
         workspace: Workspace,
         name: &str,
         operator: Operator,
+        read_compose: ReadCompose,
         open: impl FnOnce(
             &Workspace,
             &Environment,
@@ -177,7 +152,7 @@ impl Engine {
         };
         let secrets = read_secrets(&workspace.folder, &environment)?;
         let (world, store) = open(&workspace, &environment, &site, secrets.as_ref())?;
-        Ok(Self { workspace, environment, site, secrets, world, store, operator })
+        Ok(Self { workspace, environment, site, secrets, world, store, operator, read_compose })
     }
 
     /// The environment.
@@ -249,6 +224,7 @@ fn open_world(
     environment: &Environment,
     site: &Site,
     secrets: Option<&Secrets>,
+    read: &ReadCompose,
 ) -> Result<(Arc<World>, Store), Problem> {
     let local =
         |path: &str| Store::Local(LocalStore::new(folder.join(path).join(&environment.name)));
@@ -258,9 +234,8 @@ fn open_world(
     };
     if environment.world == stagecraft::World::Simulated {
         let file = folder.join(path).join(&environment.name).join("world.json");
-        let read = Arc::new(look::read_compose);
-        let world = Simulated::open(file, site.clone(), secrets.cloned(), read)?;
-        return Ok((Arc::new(World::Simulated(world)), local(path)));
+        let world = Simulated::open(file, site.clone(), secrets.cloned(), read.clone())?;
+        return Ok((Arc::new(World::Simulated(Box::new(world))), local(path)));
     }
     let hosts = Arc::new(HostsWorld::new(site, secrets.cloned()));
     let store = match &environment.state {

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Engine, Problem, host_keys};
 use crate::config::stagecraft::Mode;
-use crate::desired::{self, Blueprint, Facts, Placement, Tier, Variables};
+use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
-    Desired, EnvSource, Failure, Host, Observed, Outcome, Plan, Release, Request, Sight, Spec,
+    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Release, Request, Sight,
+    Spec, Tier,
 };
 
 /// A plan with what it was made from.
@@ -52,20 +53,19 @@ impl Engine {
     /// The desired state of the configuration.
     fn compile(&self, request: &Request, observed: &Observed) -> Result<Desired, Problem> {
         // A version stays until another is named: `apply` after `deploy` changes nothing.
-        let sticky = observed.head.as_ref().and_then(|head| head.version.clone());
-        let version = request.version.clone().or(sticky);
-        let seen = |sight: &Sight| match sight {
-            Sight::Seen(state) => Some(state.clone()),
-            Sight::Blocked(_) => None,
-        };
-        let states: BTreeMap<String, _> = observed
+        let in_force = observed.head.as_ref().and_then(|head| head.version_in_force());
+        let version = request.version.clone().or(in_force.map(str::to_owned));
+        let states: BTreeMap<&String, &HostState> = observed
             .hosts
             .iter()
-            .filter_map(|(name, sight)| Some((name.clone(), seen(sight)?)))
+            .filter_map(|(name, sight)| match sight {
+                Sight::Seen(state) => Some((name, state.as_ref())),
+                Sight::Blocked(_) => None,
+            })
             .collect();
         let keys: BTreeMap<String, BTreeSet<String>> = states
             .iter()
-            .filter_map(|(name, state)| Some((name.clone(), state.env.as_ref()?.keys.clone())))
+            .filter_map(|(name, state)| Some(((*name).clone(), state.env.as_ref()?.keys.clone())))
             .collect();
         let mut values = self.environment.variables.clone();
         if let Some(version) = &version {
@@ -78,7 +78,7 @@ impl Engine {
             secret_keys: self.secrets.as_ref().map(|secrets| secrets.keys()),
             mesh_ips: states
                 .iter()
-                .filter_map(|(name, state)| Some((name.clone(), state.mesh_ip.clone()?)))
+                .filter_map(|(name, state)| Some(((*name).clone(), state.mesh_ip.clone()?)))
                 .collect(),
         };
         let placements = project

@@ -140,10 +140,37 @@ pub struct ServiceSpec {
     pub env: EnvUse,
     /// How it is rolled out.
     pub rollout: RolloutSpec,
+    /// The tier in which it is: services of earlier ones go before it.
+    #[serde(default)]
+    pub tier: Tier,
     /// Whether its containers end by themselves (`restart: no` one-off jobs that others wait on
     /// with `service_completed_successfully`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub completes: bool,
+}
+
+/// The three tiers: each is in place before the next one begins.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Roles `db` and `cache`.
+    Stateful,
+    /// Every other role.
+    #[default]
+    Application,
+    /// Role `gateway`.
+    Gateway,
+}
+
+impl Tier {
+    /// The tier of a role, by its name.
+    pub fn of(role: &str) -> Self {
+        match role {
+            "db" | "cache" => Tier::Stateful,
+            "gateway" => Tier::Gateway,
+            _ => Tier::Application,
+        }
+    }
 }
 
 /// What `docker update` can change in a running container. A limit that only the host knows (it comes

@@ -181,6 +181,8 @@ pub struct Rollout {
     /// Why not start-first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The image that they run.
+    pub image: String,
     /// How many containers there will be.
     pub replicas: u32,
     /// How many are started.

@@ -21,6 +21,9 @@ pub struct Release {
     /// The version deployed, if one was named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The version that was in force before, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_version: Option<String>,
     /// When it began: RFC 3339, UTC.
     pub started: String,
     /// When it ended.
@@ -91,6 +94,9 @@ pub struct ReleaseHead {
     /// The version it deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version: Option<String>,
+    /// The version that was in force before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_version: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
     /// The hosts that it concerned.
@@ -98,11 +104,23 @@ pub struct ReleaseHead {
     pub hosts: Vec<String>,
 }
 
+impl ReleaseHead {
+    /// The version that stays until another is named: the newest release's, so that an apply that
+    /// was killed can be finished, unless that release failed and was undone.
+    pub fn version_in_force(&self) -> Option<&str> {
+        match self.outcome {
+            Outcome::Failed => self.previous_version.as_deref(),
+            Outcome::Running | Outcome::Succeeded | Outcome::Interrupted => self.version.as_deref(),
+        }
+    }
+}
+
 impl From<&Release> for ReleaseHead {
     fn from(release: &Release) -> Self {
         Self {
             number: release.number,
             version: release.version.clone(),
+            previous_version: release.previous_version.clone(),
             outcome: release.outcome,
             hosts: release.hosts.clone(),
         }

@@ -358,14 +358,8 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
         }
     }
     if change.address.kind() == Kind::Service {
-        let field =
-            |path: &str| change.fields.iter().find(|field| field.path == path && !field.sensitive);
-        let image = field("image").and_then(|field| field.after.as_ref()?.as_str());
-        let pulled = steps.iter().find_map(|step| match &step.effect.act {
-            Act::PullImage { image, .. } => Some(image.as_str()),
-            _ => None,
-        });
-        parts.extend(image.or(pulled).map(|image| line(image).into_owned()));
+        let rollout = change.rollout.iter();
+        parts.extend(rollout.map(|rollout| line(&rollout.image).into_owned()));
         parts.extend(
             change.rollout.iter().map(|rollout| count(rollout.replicas as usize, "replica")),
         );

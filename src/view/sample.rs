@@ -75,7 +75,7 @@ pub fn container(name: &str) -> ContainerRef {
 
 pub fn rollout(order: RolloutOrder, replicas: u32, starts: u32, stops: &[&str]) -> Rollout {
     let stops = stops.iter().map(|&name| name.into()).collect();
-    Rollout { order, reason: None, replicas, starts, stops }
+    Rollout { order, reason: None, image: "shop-api:v2".into(), replicas, starts, stops }
 }
 
 pub fn await_healthy(service: &str, replicas: u32) -> Act {
@@ -146,6 +146,7 @@ pub fn release(number: u64) -> Release {
         number,
         environment: "staging".into(),
         version: Some(format!("v{number}")),
+        previous_version: None,
         started: "2026-03-01T09:15:00.250Z".into(),
         finished: Some("2026-03-01T09:15:42.250Z".into()),
         by: "ana@laptop".into(),

@@ -333,6 +333,7 @@ mod tests {
                 monitor_ms: 0,
                 max_parallel: 1,
             },
+            tier: crate::model::Tier::Application,
             completes,
         }
     }
@@ -411,7 +412,9 @@ mod tests {
             head: Some(ReleaseHead {
                 number: 4,
                 version: Some("v4".into()),
+                previous_version: None,
                 outcome: crate::model::Outcome::Succeeded,
+                hosts: Vec::new(),
             }),
             hosts: [
                 (

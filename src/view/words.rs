@@ -53,7 +53,7 @@ pub fn done(summary: &Summary) -> String {
 
 /// How a service's containers become the wanted ones, on one line.
 pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
-    let Rollout { order, reason, replicas, starts, stops } = rollout;
+    let Rollout { order, reason, replicas, starts, stops, image: _ } = rollout;
     let acts = || steps.iter().map(|step| &step.effect.act);
     // What is put right in containers that stay comes first.
     let mut parts: Vec<String> = acts()

@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::model::{Blocked, BlockedReason, Effect, Failure, Host, Sight, Site};
+use crate::model::{Act, Blocked, BlockedReason, Effect, Failure, Host, Sight, Site};
 
 use super::layout::Layout;
 use super::secrets::Secrets;
 use super::transport::{Limits, Output, Reach, Session};
 use super::{effects, inspect, probe, shell};
 
-/// How many scripts run on one host at a time. `sshd` allows ten sessions on a connection; the
-/// lock's session and another command of the operator's want some of them.
+/// How many scripts of a kind run on one host at a time. `sshd` allows ten sessions on a
+/// connection; the lock's session and another command of the operator's want some of them.
 const AT_ONCE: usize = 4;
 /// How long a probe may take.
 const PROBE: Duration = Duration::from_secs(30);
+
+/// What a script waits its turn for. Waiting for health takes long and costs little: it does not
+/// keep others from their work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Turn {
+    Work,
+    Watch,
+}
 
 /// The hosts of one environment.
 #[derive(Debug)]
@@ -25,7 +33,7 @@ pub struct HostsWorld {
     layout: Layout,
     secrets: Option<Secrets>,
     reach: Reach,
-    gates: Mutex<BTreeMap<String, Arc<Semaphore>>>,
+    gates: Mutex<BTreeMap<(String, Turn), Arc<Semaphore>>>,
 }
 
 impl HostsWorld {
@@ -97,7 +105,12 @@ impl HostsWorld {
             Err(failure) => Err(failure),
             Ok(script) => {
                 let limits = Limits::within(effects::patience(&effect.act));
-                match self.run(host, &script, limits).await {
+                let turn = match effect.act {
+                    Act::AwaitHealthy { .. } => Turn::Watch,
+                    _ => Turn::Work,
+                };
+                let _turn = self.turn(host, turn).await;
+                match self.reach.run(host, &script, limits).await {
                     Ok(output) => effects::judge(effect, &output),
                     Err(blocked) => Err(effects::lost(effect, &blocked)),
                 }
@@ -112,7 +125,7 @@ impl HostsWorld {
 
     /// Runs a script on a host, when its turn has come.
     pub async fn run(&self, host: &Host, script: &str, limits: Limits) -> Result<Output, Blocked> {
-        let _turn = self.turn(host).await;
+        let _turn = self.turn(host, Turn::Work).await;
         self.reach.run(host, script, limits).await
     }
 
@@ -121,10 +134,10 @@ impl HostsWorld {
         self.reach.hold(host, script)
     }
 
-    async fn turn(&self, host: &Host) -> Option<OwnedSemaphorePermit> {
+    async fn turn(&self, host: &Host, turn: Turn) -> Option<OwnedSemaphorePermit> {
         let gate = {
             let mut gates = self.gates.lock().unwrap_or_else(PoisonError::into_inner);
-            let gate = gates.entry(host.name.clone());
+            let gate = gates.entry((host.name.clone(), turn));
             Arc::clone(gate.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
         };
         gate.acquire_owned().await.ok()

@@ -10,7 +10,7 @@ use crate::model::{
     HostState, ImagePin, ObjectState, ReleaseHead,
 };
 
-use super::layout::Layout;
+use super::layout::{DEFINITION_LABEL, ENVIRONMENT_LABEL, Layout};
 use super::probe::Question;
 use super::refusal;
 use super::transport::Output;
@@ -44,9 +44,19 @@ pub fn read(layout: &Layout, question: &Question, output: &Output) -> Result<Hos
                     state.containers.insert(id, container);
                 }
             }
+            "api-networks" => {
+                let raw: Vec<ApiObject> = whole(section.body)?;
+                state.networks = from_api(raw, "com.docker.compose.network", &layout.mark);
+            }
+            "api-volumes" => {
+                let raw: ApiVolumes = whole(section.body)?;
+                let raw = raw.volumes.unwrap_or_default();
+                state.volumes = from_api(raw, "com.docker.compose.volume", &layout.mark);
+            }
+            "api-images" => state.images = images(api_images(whole(section.body)?)),
             "networks" => state.networks = objects(section.body, &layout.mark)?,
             "volumes" => state.volumes = objects(section.body, &layout.mark)?,
-            "images" => state.images = images(section.body)?,
+            "images" => state.images = images(rows(section.body)?),
             "hashes" => hashes = lines_of_two(section.body),
             "directory" => state.directory = true,
             "file" => {
@@ -281,11 +291,13 @@ struct RawImage {
     digest: String,
 }
 
+/// What Docker writes for a name that an image does not have.
+const NONE: &str = "<none>";
+
 /// Images by every reference that a Compose file can name them with.
-fn images(body: &str) -> Result<BTreeMap<String, ImagePin>, Blocked> {
-    const NONE: &str = "<none>";
+fn images(rows: Vec<RawImage>) -> BTreeMap<String, ImagePin> {
     let mut images = BTreeMap::new();
-    for raw in rows::<RawImage>(body)? {
+    for raw in rows {
         let digest = (raw.digest != NONE && !raw.digest.is_empty()).then_some(raw.digest);
         if raw.repository == NONE {
             continue;
@@ -303,5 +315,177 @@ fn images(body: &str) -> Result<BTreeMap<String, ImagePin>, Blocked> {
             }
         }
     }
-    Ok(images)
+    images
+}
+
+/// A network or a volume as the engine's interface has it.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ApiObject {
+    name: String,
+    labels: Option<BTreeMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ApiVolumes {
+    volumes: Option<Vec<ApiObject>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct ApiImage {
+    id: String,
+    repo_tags: Option<Vec<String>>,
+    repo_digests: Option<Vec<String>>,
+}
+
+fn whole<T: for<'de> Deserialize<'de>>(body: &str) -> Result<T, Blocked> {
+    serde_json::from_str(body)
+        .map_err(|error| unreadable(&format!("what the Docker engine listed ({error})")))
+}
+
+fn from_api(raw: Vec<ApiObject>, key: &str, mark: &str) -> BTreeMap<String, ObjectState> {
+    let state = |raw: ApiObject| {
+        let labels = raw.labels.unwrap_or_default();
+        let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+        let ours = label(ENVIRONMENT_LABEL) == mark;
+        (raw.name, ObjectState { key: label(key), ours, definition: label(DEFINITION_LABEL) })
+    };
+    raw.into_iter().map(state).collect()
+}
+
+/// The rows that `docker image ls --digests` would print.
+fn api_images(raw: Vec<ApiImage>) -> Vec<RawImage> {
+    let mut rows = Vec::new();
+    for image in raw {
+        let digests = image.repo_digests.unwrap_or_default();
+        let tags = image.repo_tags.unwrap_or_default();
+        let tags: Vec<(&str, &str)> = tags.iter().filter_map(|tag| tag.rsplit_once(':')).collect();
+        let mut row = |repository: &str, tag: &str, digest: &str| {
+            rows.push(RawImage {
+                repository: repository.to_owned(),
+                tag: tag.to_owned(),
+                id: image.id.clone(),
+                digest: digest.to_owned(),
+            });
+        };
+        for (repository, tag) in &tags {
+            row(repository, tag, NONE);
+        }
+        for (repository, digest) in digests.iter().filter_map(|it| it.split_once('@')) {
+            row(repository, NONE, digest);
+            for (_, tag) in tags.iter().filter(|(name, _)| *name == repository) {
+                row(repository, tag, digest);
+            }
+        }
+    }
+    rows
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::probe;
+
+    fn layout() -> Layout {
+        Layout {
+            directory: "/var/lib/stagecraft/shop/staging".into(),
+            project: "shop-staging".into(),
+            mark: "shop/staging".into(),
+            env_path: None,
+        }
+    }
+
+    fn read_text(text: &str) -> Result<HostState, Blocked> {
+        let question = probe::question(&layout(), None, "@m".into(), "");
+        let output = Output {
+            status: 0,
+            stdout: text.as_bytes().to_vec(),
+            stderr: "sh: 1: cannot fork".into(),
+            truncated: false,
+        };
+        read(&layout(), &question, &output)
+    }
+
+    /// What one host answered in both ways, shortened.
+    const ENGINE: &str = r#"Welcome to app-1!
+
+@m api-networks
+[{"Name":"shop-staging_back","Id":"95","IPAM":{"Config":[{"Subnet":"10.140.2.0/24"}]},"Containers":{},"Labels":{"com.docker.compose.network":"back","com.docker.compose.project":"shop-staging","stagecraft.definition":"ab","stagecraft.environment":"shop/staging"}}]
+
+@m api-volumes
+{"Volumes":[{"CreatedAt":"2026-11-22T08:59:30Z","Driver":"local","Labels":{"com.docker.compose.volume":"data"},"Name":"shop-staging_data","Options":null}],"Warnings":null}
+
+@m api-images
+[{"Id":"sha256:a3","RepoDigests":["r:5000/shop/db@sha256:32"],"RepoTags":["r:5000/shop/db:v1","other:latest"]},{"Id":"sha256:67","RepoDigests":["r:5000/api@sha256:2c"],"RepoTags":null},{"Id":"sha256:99","RepoDigests":["<none>@<none>"],"RepoTags":["<none>:<none>"]}]
+
+@m end
+"#;
+
+    const COMMANDS: &str = r#"
+@m networks
+{"name":"shop-staging_back","key":"back","mark":"shop/staging","definition":"ab"}
+
+@m volumes
+{"name":"shop-staging_data","key":"data","mark":"","definition":""}
+
+@m images
+{"repository":"r:5000/shop/db","tag":"v1","id":"sha256:a3","digest":"sha256:32"}
+{"repository":"other","tag":"latest","id":"sha256:a3","digest":"<none>"}
+{"repository":"r:5000/api","tag":"<none>","id":"sha256:67","digest":"sha256:2c"}
+{"repository":"<none>","tag":"<none>","id":"sha256:99","digest":"<none>"}
+
+@m end
+"#;
+
+    #[test]
+    fn the_engine_and_its_command_tell_the_same() {
+        let state = read_text(ENGINE).expect("readable");
+        assert_eq!(state, read_text(COMMANDS).expect("readable"));
+        let images: Vec<&str> = state.images.keys().map(String::as_str).collect();
+        assert_eq!(
+            images,
+            [
+                "other:latest",
+                "r:5000/api@sha256:2c",
+                "r:5000/shop/db:v1",
+                "r:5000/shop/db@sha256:32"
+            ]
+        );
+        assert!(state.networks["shop-staging_back"].ours);
+    }
+
+    #[test]
+    fn an_answer_that_stops_anywhere_is_half_an_answer() {
+        for (end, _) in ENGINE.char_indices().filter(|(at, _)| *at < ENGINE.len() - 1) {
+            if ENGINE[..end].ends_with("@m end") {
+                continue;
+            }
+            let blocked = read_text(&ENGINE[..end]).expect_err("half");
+            assert_eq!(blocked.reason, BlockedReason::HalfAnswer, "{end}");
+        }
+        let blocked = read_text("").expect_err("nothing");
+        assert!(blocked.detail.contains("cannot fork"), "{blocked:?}");
+        for garbage in ["\n@m containers\nnull\n\n@m end\n", "\n@m file x y\n\n@m end\n"] {
+            assert_eq!(read_text(garbage).expect_err("bad").reason, BlockedReason::HalfAnswer);
+        }
+    }
+
+    #[test]
+    fn a_part_that_failed_says_why() {
+        let reason = |text: &str| read_text(text).expect_err("blocked").reason;
+        assert_eq!(reason("\n@m no-docker\n\n@m end\n"), BlockedReason::NoDocker);
+        let part = |name: &str, status: u8, said: &str| {
+            format!("\n@m done {name} {status}\n\n@m stderr {name}\n{said}\n\n@m end\n")
+        };
+        let no_plugin = part("hashes", 1, "docker: 'compose' is not a docker command.");
+        assert_eq!(reason(&no_plugin), BlockedReason::NoCompose);
+        assert!(read_text(&part("hashes", 1, "required variable X is missing")).is_ok());
+        assert!(read_text(&part("containers", 1, "Error: No such object: 12")).is_ok());
+        assert!(read_text(&part("mesh", 1, "tailscaled is not running")).is_ok());
+        let denied = part("ours", 77, "/var/lib/stagecraft: Permission denied");
+        assert_eq!(reason(&denied), BlockedReason::PermissionDenied);
+        assert_eq!(reason(&part("volumes", 124, "")), BlockedReason::EngineDown);
+    }
 }

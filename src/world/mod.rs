@@ -25,7 +25,7 @@ pub enum World {
     /// Machines, over SSH or a local shell.
     Hosts(Arc<HostsWorld>),
     /// Hosts in one JSON file.
-    Simulated(Simulated),
+    Simulated(Box<Simulated>),
     /// Anything else: tests bring worlds in which things go wrong.
     Other(Box<dyn OtherWorld>),
 }

@@ -53,9 +53,8 @@ pub fn of_docker(stderr: &str) -> Option<Blocked> {
                       or later)";
         (BlockedReason::NoCompose, detail.to_owned())
     } else if lower.contains("permission denied") {
-        let detail =
-            format!("the log-in user may not use Docker; add it to the group docker ({last})");
-        (BlockedReason::PermissionDenied, detail)
+        let detail = "the log-in user may not use Docker; add it to the group docker";
+        (BlockedReason::PermissionDenied, detail.to_owned())
     } else if any(&[
         "cannot connect to the docker daemon",
         "is the docker daemon running",

@@ -47,7 +47,10 @@ impl Secrets {
         let mut values: Vec<&str> =
             self.values.values().map(String::as_str).filter(|value| value.len() >= 6).collect();
         values.sort_by_key(|value| std::cmp::Reverse(value.len()));
-        values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "(sensitive)"))
+        // A mark stands for what was there until all is replaced: no value is sought in its name.
+        let text =
+            values.into_iter().fold(text.to_owned(), |text, value| text.replace(value, "\u{1}"));
+        text.replace('\u{1}', "(sensitive)")
     }
 }
 

@@ -131,6 +131,8 @@ impl Reach {
     async fn run_unbounded(&self, host: &Host, script: &str, cap: u64) -> Result<Output, Blocked> {
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An interrupt at the terminal is for us to handle: what runs is finished.
+        command.process_group(0);
         let mut child =
             command.kill_on_drop(true).spawn().map_err(|error| no_start(host, error))?;
         let stderr = Tail::of(child.stderr.take());
@@ -161,6 +163,8 @@ impl Reach {
     pub fn hold(&self, host: &Host, script: &str) -> Result<Session, Blocked> {
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        // An interrupt at the terminal is for us to handle: what runs is finished.
+        command.process_group(0);
         let mut child =
             command.kill_on_drop(true).spawn().map_err(|error| no_start(host, error))?;
         let stderr = Tail::of(child.stderr.take());
@@ -178,7 +182,8 @@ impl Reach {
     }
 
     /// Runs a script with its output going to ours, until it ends; its exit status. It is ended
-    /// on the host too when this process or the connection goes away.
+    /// on the host too when this process or the connection goes away, so its long command should
+    /// be run by `exec`.
     pub async fn stream(&self, host: &Host, script: &str) -> Result<i32, Blocked> {
         let script = format!(
             "exec 3<&0\n(\n{script}\n) </dev/null 3<&- & work=$!\n\
@@ -261,7 +266,7 @@ impl Reach {
         for option in [
             "LogLevel=ERROR",
             "ConnectTimeout=10",
-            "ServerAliveInterval=5",
+            "ServerAliveInterval=3",
             "ServerAliveCountMax=3",
         ] {
             list.extend(["-o".into(), option.into()]);
@@ -445,4 +450,53 @@ fn make_private(path: &Path) -> bool {
     }
     fs::symlink_metadata(path)
         .is_ok_and(|found| found.is_dir() && found.permissions().mode() & 0o077 == 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn a_script_that_is_cut_anywhere_runs_nothing() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mark = folder.path().join("ran");
+        let script = whole(&format!("touch {0}\ncat <<'X'\ntext\nX\ntouch {0}", mark.display()));
+        for end in 0..script.len() - 2 {
+            let mut shell = std::process::Command::new("sh")
+                .stdin(Stdio::piped())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("sh starts");
+            let mut stdin = shell.stdin.take().expect("piped");
+            stdin.write_all(&script.as_bytes()[..end]).expect("written");
+            drop(stdin);
+            shell.wait().expect("sh ends");
+            assert!(!mark.exists(), "{:?}", &script[..end]);
+        }
+    }
+
+    #[test]
+    fn only_what_was_given_is_in_the_arguments_of_ssh() {
+        let mut host = Host {
+            name: "app".into(),
+            address: "-oProxyCommand=x".into(),
+            user: None,
+            port: None,
+            identity_file: None,
+            transport: Transport::Ssh,
+            roles: Default::default(),
+        };
+        let reach = Reach::default();
+        let list = format!("{:?}", reach.shell(&host).as_std());
+        assert!(list.ends_with(r#""--" "-oProxyCommand=x" "exec sh""#), "{list}");
+        assert!(!list.contains("\"-l\"") && !list.contains("ControlPath"), "{list}");
+        host.user = Some("deploy".into());
+        host.port = Some(2222);
+        let reach = Reach { sockets: Some("/run/x".into()), ..reach };
+        let list = format!("{:?}", reach.shell(&host).as_std());
+        assert!(list.contains(r#""-l" "deploy" "-p" "2222""#), "{list}");
+        assert!(list.contains("ControlPath=/run/x/"), "{list}");
+    }
 }

@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// What a command printed and how it ended.
@@ -53,6 +53,7 @@ pub fn run(command: &mut Command, stdin: &str) -> Ran {
 }
 
 /// The lab that `$STAGECRAFT_LAB` names.
+#[derive(Clone)]
 pub struct Lab {
     dir: PathBuf,
 }
@@ -74,6 +75,9 @@ impl Lab {
         for host in lab.hosts() {
             lab.control(&["start-docker", &host]);
             lab.console(&host, WIPE).ok();
+        }
+        for (host, _) in lab.status() {
+            lab.console(&host, RESTORE).ok();
         }
         Some(lab)
     }
@@ -129,6 +133,13 @@ impl Lab {
         run(lab.args(["exec", host, "sh", "-s"]).env("STAGECRAFT_LAB", &self.dir), script)
     }
 
+    /// A shell on a host's console that reads its script from a pipe.
+    pub fn console_child(&self, host: &str) -> Child {
+        let mut lab = Command::new(root().join("tests/lab/lab"));
+        lab.args(["exec", host, "sh", "-s"]).env("STAGECRAFT_LAB", &self.dir);
+        lab.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs a shell script on a host over SSH.
     pub fn ssh(&self, host: &str, script: &str) -> Ran {
         let mut ssh = Command::new("ssh");
@@ -151,14 +162,23 @@ impl Lab {
     }
 }
 
-/// Makes a host as it was when the lab came up, but for its pulled images.
+/// Makes a host as it was when the lab came up, but for the pulled images of all parts but the api.
 const WIPE: &str = "
 containers=$(docker ps -aq)
 [ -z \"$containers\" ] || docker rm -f $containers >/dev/null
 docker network prune -f >/dev/null
 volumes=$(docker volume ls -q)
 [ -z \"$volumes\" ] || docker volume rm $volumes >/dev/null
+images=$(docker images -q 10.99.0.1:5000/shop/shop-api)
+[ -z \"$images\" ] || docker rmi -f $images >/dev/null
 rm -rf /var/lib/stagecraft /etc/shop /srv/* /root/.docker
+";
+
+/// What a test took away from a host comes back.
+const RESTORE: &str = "
+for program in /usr/bin/docker /usr/libexec/docker/cli-plugins/docker-compose; do
+  [ ! -e $program.away ] || mv $program.away $program
+done
 ";
 
 /// The checkout.

@@ -3,5 +3,19 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocked;
+mod crash;
+mod drift;
+mod first;
 mod harness;
 mod hosts;
+mod lock;
+mod order;
+mod removal;
+mod rollback;
+mod rollout;
+mod saved;
+mod secrets;
+mod shop;
+#[path = "../common/shuffle.rs"]
+mod shuffle;

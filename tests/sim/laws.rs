@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use stagecraft::diff;
-use stagecraft::engine::{Engine, Operator, Workspace, read_compose};
+use stagecraft::engine::{Engine, Operator, Workspace, compose_reader};
 use stagecraft::model::{
     Action, Blocked, BlockedReason, COMPOSE_FILE, Desired, EnvSource, Observed, Plan, Request,
     Sight, Spec,
@@ -82,7 +82,7 @@ impl Bench {
                 && let (Some(file), Some(deployed)) =
                     (state.files.get(COMPOSE_FILE), &mut state.deployed)
             {
-                deployed.services = read_compose(&file.content).services;
+                deployed.services = compose_reader()(&file.content).services.clone();
             }
         }
         observed

@@ -103,7 +103,7 @@ impl Sim {
             broken: None,
             effects: 0,
             began: Instant::now(),
-            read: read_compose(),
+            read: stagecraft::engine::compose_reader(),
         })))
     }
 
@@ -225,14 +225,4 @@ impl Inner {
         let sights = hosts.iter().map(|host| (host.clone(), self.probe(host, secrets)));
         Observed { head: None, hosts: sights.collect() }
     }
-}
-
-/// Reads Compose files as the engine does, each text once.
-fn read_compose() -> ReadCompose {
-    let known = Mutex::new(BTreeMap::new());
-    Arc::new(move |text: &str| {
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        let read = || stagecraft::engine::read_compose(text);
-        known.entry(text.to_owned()).or_insert_with(read).clone()
-    })
 }

@@ -7,15 +7,15 @@ use serde_json::{Map as Object, Value as Json};
 use super::environment::Environment;
 use super::load::{Session, reason};
 use super::path::Path;
+use super::problems::Problems;
 use super::shape::{self, Flavour, Shape, Writer};
 use super::{
     Config, Interpolation, LoadOptions, Network, Project, Secret, Service, Variable, Volume, check,
-    dotenv, interpolate,
+    dotenv, interpolate, unique,
 };
 use crate::config::diagnostic::{Diagnostic, Span};
-use crate::config::yaml::{Map, Node};
+use crate::config::yaml::{Map, Node, Value};
 
-type Problems = Vec<Diagnostic>;
 type Printed = Object<String, Json>;
 
 /// A resource in Compose's two prints.
@@ -52,8 +52,8 @@ pub(super) fn project(
     env: &Environment,
     name: String,
     model: Map,
-) -> Result<Project, Problems> {
-    let mut problems = Vec::new();
+) -> Result<Project, Vec<Diagnostic>> {
+    let mut problems = Problems::default();
     let mut section = |key: &str, shape: &Shape| -> Section {
         let entries = model.get(key).and_then(Node::as_map).into_iter().flat_map(Map::iter);
         let path = Path::ROOT.key(key);
@@ -61,13 +61,14 @@ pub(super) fn project(
             .filter(|(_, node)| !node.is_null())
             .map(|(name, node)| {
                 let mut print = |flavour| {
-                    let mut ignored = Vec::new();
+                    let mut ignored = Problems::default();
+                    let raw = session.mode() == Interpolation::Off;
                     let problems = match flavour {
-                        Flavour::Json => &mut problems,
-                        // The same problems a second time.
-                        Flavour::Yaml => &mut ignored,
+                        Flavour::Json if !raw => &mut problems,
+                        // The same problems a second time, or a model that isn't complete.
+                        _ => &mut ignored,
                     };
-                    let lenient = session.lenient();
+                    let lenient = raw || session.lenient();
                     let mut writer = Writer { flavour, lenient, problems };
                     match writer.write(node, shape, &path.key(name)) {
                         Some(Json::Object(object)) => object,
@@ -86,9 +87,7 @@ pub(super) fn project(
     let mut configs = section("configs", &shape::CONFIG);
     let mut secrets = section("secrets", &shape::SECRET);
     let mut models = section("models", &shape::MODEL);
-    if !problems.is_empty() {
-        return Err(problems);
-    }
+    problems.result()?;
     // A config that takes its text from a variable prints the variable, not the text.
     for prints in configs.values_mut() {
         if prints.json.contains_key("environment") {
@@ -115,24 +114,22 @@ pub(super) fn project(
             secrets: secrets.iter().map(|(name, s)| (name.as_str(), &s.json)).collect(),
             models: models.keys().map(String::as_str).collect(),
         };
+        let mut problems = Problems::default();
         check::consistency(&context, &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
+        let mut problems = Problems::default();
         for (name, service) in &mut enabled {
             if options.resolve_env {
                 let span = spans.get(name);
                 if let Err(problem) = read_env_files(session, env, service, span) {
-                    problems.push(*problem);
+                    problems.add(|| *problem);
                 }
                 if let Err(problem) = read_label_files(session, service, span) {
-                    problems.push(*problem);
+                    problems.add(|| *problem);
                 }
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
         let used = Used::by(&enabled);
         networks.retain(|name, _| used.networks.contains(name));
         volumes.retain(|name, _| used.volumes.contains(name));
@@ -194,7 +191,33 @@ fn resources<T>(section: Section, typed: impl Fn(Json) -> T) -> BTreeMap<String,
 
 /// The model as it stands, which is all that Compose prints without interpolation.
 fn raw(model: &Map) -> Json {
-    Json::Object(model.iter().map(|(key, node)| (key.to_owned(), node.to_json())).collect())
+    let entries =
+        model.iter().map(|(key, node)| (key.to_owned(), raw_node(node, &Path::ROOT.key(key))));
+    Json::Object(entries.collect())
+}
+
+fn raw_node(node: &Node, path: &Path) -> Json {
+    match &node.value {
+        Value::Map(map) => {
+            let entries = map.iter();
+            let entries =
+                entries.map(|(key, node)| (key.to_owned(), raw_node(node, &path.key(key))));
+            Json::Object(entries.collect())
+        }
+        // Compose prints an empty list as null, but where it has looked for doubles.
+        Value::List(items) if items.is_empty() => {
+            let resolved = ["services.*.environment", "services.*.build.args"];
+            match unique::is_indexed(path) && !resolved.iter().any(|place| path.matches(place)) {
+                true => Json::Array(Vec::new()),
+                false => Json::Null,
+            }
+        }
+        Value::List(items) => {
+            let items = items.iter().enumerate();
+            Json::Array(items.map(|(at, item)| raw_node(item, &path.index(at))).collect())
+        }
+        _ => node.to_json(),
+    }
 }
 
 fn print(

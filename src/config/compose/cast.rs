@@ -1,7 +1,9 @@
 //! Interpolation of a whole file, and the types that some strings take once interpolated.
 
+use super::conceal;
 use super::interpolate::{Interpolator, Problem, has_reference};
 use super::path::Path;
+use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Node, Value};
 
@@ -62,8 +64,8 @@ pub(super) fn interpolate(
     node: &mut Node,
     path: &Path,
     with: &Interpolator,
-    problems: &mut Vec<Diagnostic>,
-    warnings: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
+    warnings: &mut Problems,
 ) {
     match &mut node.value {
         Value::String(text) => {
@@ -71,20 +73,20 @@ pub(super) fn interpolate(
                 match with.substitute(text) {
                     Ok(replaced) => *text = replaced,
                     Err(problem) => {
-                        problems.push(report(problem, &path.to_string(), &node.span));
+                        problems.add(|| report(problem, &path.to_string(), &node.span));
                         return;
                     }
                 }
                 for name in with.take_missing() {
-                    warnings.push(
+                    warnings.add(|| {
                         Diagnostic::warning(
                             "compose::unset-variable",
                             format!(
                                 "the variable `{name}` is not set; nothing stands in its place"
                             ),
                         )
-                        .at(&node.span, "used here"),
-                    );
+                        .at(&node.span, "used here")
+                    });
                 }
             }
             cast(node, path, problems, warnings);
@@ -137,12 +139,7 @@ pub(super) fn report(problem: Problem, path: &str, span: &Span) -> Diagnostic {
     }
 }
 
-fn cast(
-    node: &mut Node,
-    path: &Path,
-    problems: &mut Vec<Diagnostic>,
-    warnings: &mut Vec<Diagnostic>,
-) {
+fn cast(node: &mut Node, path: &Path, problems: &mut Problems, warnings: &mut Problems) {
     // Every place has at least three steps.
     if path.depth() < 3 {
         return;
@@ -166,13 +163,13 @@ fn cast(
                 Cast::Boolean => "true or false",
             };
             let message = format!("{path} must be {kind}, not `{text}`");
-            problems.push(Diagnostic::error("compose::type", message).at(&node.span, "here"));
+            problems.add(|| conceal::error("compose::type", &message, node));
         }
     }
 }
 
 /// A boolean as Compose reads strings, YAML 1.1 words included, with its warning for those.
-pub(super) fn boolean(text: &str, span: &Span, warnings: &mut Vec<Diagnostic>) -> Option<bool> {
+pub(super) fn boolean(text: &str, span: &Span, warnings: &mut Problems) -> Option<bool> {
     let lower = text.to_ascii_lowercase();
     let value = match lower.as_str() {
         "true" | "y" | "yes" | "on" => true,
@@ -180,13 +177,13 @@ pub(super) fn boolean(text: &str, span: &Span, warnings: &mut Vec<Diagnostic>) -
         _ => return None,
     };
     if !matches!(lower.as_str(), "true" | "false") {
-        warnings.push(
+        warnings.add(|| {
             Diagnostic::warning(
                 "compose::boolean",
                 format!("`{text}` is no boolean in YAML 1.2; write `{value}`"),
             )
-            .at(span, "here"),
-        );
+            .at(span, "here")
+        });
     }
     Some(value)
 }

@@ -5,22 +5,24 @@ use std::net::IpAddr;
 
 use serde_json::{Map as Object, Value as Json};
 
+use super::conceal;
 use super::interpolate::has_reference;
 use super::path::Path;
+use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::config::yaml::{Map, Node, Value};
 
 type Printed = Object<String, Json>;
 
 /// Checks single values of a model that is otherwise complete.
-pub(super) fn values(model: &Node, lenient: bool, problems: &mut Vec<Diagnostic>) {
+pub(super) fn values(model: &Node, lenient: bool, problems: &mut Problems) {
     walk(model, &Path::ROOT, lenient, problems);
 }
 
-fn walk(node: &Node, path: &Path, lenient: bool, problems: &mut Vec<Diagnostic>) {
+fn walk(node: &Node, path: &Path, lenient: bool, problems: &mut Problems) {
     let mut report = |message: String, span: &Span| {
-        problems
-            .push(Diagnostic::error("compose::value", format!("{path}{message}")).at(span, "here"));
+        let message = conceal::conceal(&format!("{path}{message}"), node);
+        problems.add(|| Diagnostic::error("compose::value", message).at(span, "here"));
     };
     if path.matches("volumes.*") {
         if let Some(map) = node.as_map()
@@ -108,15 +110,18 @@ pub(super) struct Context<'a> {
 }
 
 /// Checks what parts of a project say about each other.
-pub(super) fn consistency(context: &Context, problems: &mut Vec<Diagnostic>) {
+pub(super) fn consistency(context: &Context, problems: &mut Problems) {
     for (name, service) in &context.services {
+        if problems.is_full() {
+            return;
+        }
         Checker { context, name, service, problems }.check();
     }
     for (name, secret) in &context.secrets {
         let external = secret.get("external") == Some(&Json::Bool(true));
         if !external && !secret.contains_key("file") && !secret.contains_key("environment") {
             let message = format!("secrets.{name} needs `file` or `environment`");
-            problems.push(context.problem(&["secrets", name], message));
+            problems.add(|| context.problem(&["secrets", name], message));
         }
     }
     container_names(context, problems);
@@ -147,7 +152,7 @@ struct Checker<'a, 'c> {
     context: &'a Context<'c>,
     name: &'a str,
     service: &'a Printed,
-    problems: &'a mut Vec<Diagnostic>,
+    problems: &'a mut Problems,
 }
 
 impl Checker<'_, '_> {
@@ -182,10 +187,21 @@ impl Checker<'_, '_> {
     }
 
     fn report(&mut self, path: &[&str], message: &str) {
+        self.report_with(path, message, None);
+    }
+
+    fn report_with(&mut self, path: &[&str], message: &str, help: Option<String>) {
         let full: Vec<&str> =
             ["services", self.name].into_iter().chain(path.iter().copied()).collect();
         let message = format!("services.{} {message}", self.name);
-        self.problems.push(self.context.problem(&full, message));
+        let context = self.context;
+        self.problems.add(|| {
+            let problem = context.problem(&full, message);
+            match help {
+                Some(help) => problem.help(help),
+                None => problem,
+            }
+        });
     }
 
     fn text(&self, key: &str) -> Option<String> {
@@ -260,16 +276,12 @@ impl Checker<'_, '_> {
                     continue;
                 }
                 let message = format!("uses the undefined {kind} `{name}`");
-                self.report(&[key, &name], &message);
-                let close = did_you_mean(&name, declared.iter().copied());
                 let section = if key == "build" { "secrets" } else { key };
-                let help = match close {
+                let help = match did_you_mean(&name, declared.iter().copied()) {
                     Some(close) => format!("did you mean `{close}`?"),
                     None => format!("declare it under the top-level `{section}`"),
                 };
-                if let Some(last) = self.problems.pop() {
-                    self.problems.push(last.help(help));
-                }
+                self.report_with(&[key, &name], &message, Some(help));
             }
         }
     }
@@ -290,12 +302,9 @@ impl Checker<'_, '_> {
                 true => format!("depends on `{target}`, which no enabled profile includes"),
                 false => format!("depends on the undefined service `{target}`"),
             };
-            self.report(&["depends_on", target], &message);
-            if let Some(close) = did_you_mean(target, context.services.keys().copied())
-                && let Some(last) = self.problems.pop()
-            {
-                self.problems.push(last.help(format!("did you mean `{close}`?")));
-            }
+            let close = did_you_mean(target, context.services.keys().copied());
+            let help = close.map(|close| format!("did you mean `{close}`?"));
+            self.report_with(&["depends_on", target], &message, help);
         }
         if let Some(mode) = self.text("network_mode")
             && let Some(target) = mode.strip_prefix("service:")
@@ -380,7 +389,7 @@ impl Checker<'_, '_> {
     }
 }
 
-fn container_names(context: &Context, problems: &mut Vec<Diagnostic>) {
+fn container_names(context: &Context, problems: &mut Problems) {
     let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
     for (name, service) in &context.services {
         let Some(container) = service.get("container_name").and_then(Json::as_str) else {
@@ -389,13 +398,13 @@ fn container_names(context: &Context, problems: &mut Vec<Diagnostic>) {
         if let Some(other) = seen.insert(container, name) {
             let message =
                 format!("services.{name} has the container name `{container}` of services.{other}");
-            problems.push(context.problem(&["services", name, "container_name"], message));
+            problems.add(|| context.problem(&["services", name, "container_name"], message));
         }
     }
 }
 
 /// Takes away services that wait for nothing until none is left, or a cycle.
-fn cycle(context: &Context, problems: &mut Vec<Diagnostic>) {
+fn cycle(context: &Context, problems: &mut Problems) {
     let mut waiting: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     let mut waited: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for (name, service) in &context.services {
@@ -428,7 +437,7 @@ fn cycle(context: &Context, problems: &mut Vec<Diagnostic>) {
         if let Some(at) = path.iter().position(|name| name == next) {
             let links = [&path[at..], &[*next]].concat().join(" → ");
             let message = format!("services depend on each other: {links}");
-            problems.push(context.problem(&["services", next, "depends_on"], message));
+            problems.add(|| context.problem(&["services", next, "depends_on"], message));
             return;
         }
         path.push(next);

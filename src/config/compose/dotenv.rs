@@ -274,9 +274,10 @@ fn unescape(value: &str) -> String {
                     (digits == 3).then(|| u32::from_str_radix(&rest[1..4], 8).ok()).flatten();
                 match octal.filter(|code| *code < 256).and_then(char::from_u32) {
                     Some(c) => out.push(c),
+                    // Compose drops the zero even where what is left is no escape.
                     None => {
                         out.push('\\');
-                        out.push_str(&rest[..=digits]);
+                        out.push_str(&rest[1..=digits]);
                     }
                 }
                 rest = &rest[1 + digits..];

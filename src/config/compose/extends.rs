@@ -7,6 +7,7 @@ use super::files::{clean, join, relative};
 use super::load::Session;
 use super::merge::{apply_resets, extend_service};
 use super::paths::Resolver;
+use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
 
@@ -175,7 +176,11 @@ fn from_file(
     };
     let span_of_model = span.clone();
     let mut node = Node::new(Value::Map(std::mem::take(&mut model)), &span_of_model);
-    resolver.resolve(&mut node);
+    let mut problems = Problems::default();
+    resolver.resolve(&mut node, &mut problems);
+    if let Some(problem) = problems.into_vec().pop() {
+        return Err(Box::new(problem));
+    }
     let Some(services) =
         node.as_map_mut().and_then(|map| map.get_mut("services")).and_then(Node::as_map_mut)
     else {

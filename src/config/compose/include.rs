@@ -29,7 +29,7 @@ pub(super) fn apply(
     chain: &[PathBuf],
 ) -> Result<(), Problems> {
     let Some(include) = model.remove("include") else { return Ok(()) };
-    for entry in entries(&include).map_err(|problem| vec![*problem])? {
+    for entry in entries(session, &include).map_err(|problem| vec![*problem])? {
         let imported = load(session, env, &entry, place, chain)?;
         take_over(imported, model)?;
     }
@@ -50,7 +50,9 @@ fn load(
         files.push(join(&place.loader_dir, path));
     }
     let Some(first) = files.first() else {
-        return Err(one(&entry.span, "an include names no file".to_owned()));
+        let warning = Diagnostic::warning("compose::include", "an include names no file");
+        session.warn(warning.at(&entry.span, "ignored"));
+        return Ok(Map::default());
     };
     if chain.contains(first) {
         let mut links: Vec<String> = chain.iter().map(|path| session.display(path)).collect();
@@ -92,7 +94,7 @@ fn load(
     session.load_model(&files, &env, &place, chain)
 }
 
-fn entries(include: &Node) -> Result<Vec<Include>, Box<Diagnostic>> {
+fn entries(session: &Session, include: &Node) -> Result<Vec<Include>, Box<Diagnostic>> {
     let wrong = |node: &Node, what: &str| {
         Box::new(problem(&node.span, format!("{what}, not {}", node.kind_name())))
     };
@@ -124,13 +126,12 @@ fn entries(include: &Node) -> Result<Vec<Include>, Box<Diagnostic>> {
             }),
             Value::Map(map) => {
                 let known = ["path", "env_file", "project_directory"];
-                if let Some((key, entry)) =
-                    map.entries().find(|(key, _)| !known.contains(key) && !key.starts_with("x-"))
-                {
-                    return Err(Box::new(problem(
-                        &entry.key,
-                        format!("include: unknown key `{key}`"),
-                    )));
+                for (key, entry) in map.entries() {
+                    if !known.contains(&key) && !key.starts_with("x-") {
+                        let message = format!("include: `{key}` means nothing here");
+                        let warning = Diagnostic::warning("compose::include", message);
+                        session.warn(warning.at(&entry.key, "ignored"));
+                    }
                 }
                 let dir = map.get("project_directory").and_then(Node::as_str);
                 Ok(Include {

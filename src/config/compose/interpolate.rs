@@ -163,12 +163,13 @@ pub struct Interpolator<'a> {
     lookup: &'a dyn Fn(&str) -> Variable,
     template: bool,
     missing: RefCell<BTreeSet<String>>,
+    reported: RefCell<BTreeSet<String>>,
 }
 
 impl<'a> Interpolator<'a> {
     /// Replaces every reference by its value.
     pub fn new(lookup: &'a dyn Fn(&str) -> Variable) -> Self {
-        Self { lookup, template: false, missing: RefCell::default() }
+        Self { lookup, template: false, missing: RefCell::default(), reported: RefCell::default() }
     }
 
     /// Writes strings that are templates themselves: what only the host knows stays a reference.
@@ -176,9 +177,12 @@ impl<'a> Interpolator<'a> {
         Self { template: true, ..Self::new(lookup) }
     }
 
-    /// The unset variables that were replaced by nothing so far; Compose warns about each.
+    /// The unset variables that were replaced by nothing, each once; Compose warns about them.
     pub fn take_missing(&self) -> BTreeSet<String> {
-        self.missing.take()
+        let mut missing = self.missing.take();
+        let mut reported = self.reported.borrow_mut();
+        missing.retain(|name| reported.insert(name.clone()));
+        missing
     }
 
     /// Replaces the references in a string.

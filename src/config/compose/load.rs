@@ -1,6 +1,6 @@
 //! The phases in order: files into one model, the model into a project.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
 
@@ -13,6 +13,7 @@ use super::model::Loaded;
 use super::normalise::Reading;
 use super::path::Path;
 use super::paths::Resolver;
+use super::problems::Problems;
 use super::{
     Interpolation, LoadOptions, Variable, assemble, cast, check, dotenv, extends, implicit,
     include, merge, normalise, schema, unique,
@@ -20,10 +21,12 @@ use super::{
 use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Map, Node, Value};
 
-/// A load reads at most this many files, so that includes can't multiply without end.
-const MAX_FILES: usize = 1000;
+/// A load reads at most this many documents, so that includes can't multiply without end.
+const MAX_DOCUMENTS: usize = 500;
+/// A load reads at most this much text.
+const MAX_TEXT: usize = 4 * yaml::MAX_BYTES;
 
-type Problems = Vec<Diagnostic>;
+type Refused = Vec<Diagnostic>;
 type Problem = Box<Diagnostic>;
 
 /// What stays the same throughout a load.
@@ -33,7 +36,8 @@ pub(super) struct Session<'a> {
     home: Option<String>,
     project_dir: PathBuf,
     warnings: RefCell<Vec<Diagnostic>>,
-    read: RefCell<usize>,
+    /// Documents and bytes so far.
+    read: Cell<(usize, usize)>,
 }
 
 /// The folders of one model.
@@ -64,10 +68,16 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diag
         },
         project_dir: dir.clone(),
         warnings: RefCell::default(),
-        read: RefCell::default(),
+        read: Cell::default(),
     };
-    let mut env = Environment::new(options.variables);
-    let name = session.project_name(options, &env, &dir)?;
+    // Without interpolation Compose looks no variable up, not even for `environment: [NAME]`.
+    let unset = |_: &str| Variable::Unset;
+    let named = Environment::new(options.variables);
+    let mut env = match options.interpolation {
+        Interpolation::Off => Environment::new(&unset),
+        Interpolation::Full | Interpolation::Template => named.clone(),
+    };
+    let name = session.project_name(options, &named, &dir)?;
     env.set_project(&name);
     let place = Place {
         working_dir: dir.clone(),
@@ -134,7 +144,7 @@ fn mentions(value: &Json, found: &mut BTreeSet<String>) {
 impl Session<'_> {
     /// Whether strings with references stand for any type.
     pub fn lenient(&self) -> bool {
-        self.mode != Interpolation::Full
+        self.mode == Interpolation::Template
     }
 
     pub fn mode(&self) -> Interpolation {
@@ -146,9 +156,10 @@ impl Session<'_> {
     }
 
     pub fn reading(&self) -> Reading {
-        match self.lenient() {
-            true => Reading::Lenient,
-            false => Reading::Strict,
+        match self.mode {
+            Interpolation::Full => Reading::Strict,
+            Interpolation::Template => Reading::Template,
+            Interpolation::Off => Reading::Raw,
         }
     }
 
@@ -187,7 +198,7 @@ impl Session<'_> {
         options: &LoadOptions,
         env: &Environment,
         dir: &FilePath,
-    ) -> Result<String, Problems> {
+    ) -> Result<String, Refused> {
         let given = options
             .project_name
             .clone()
@@ -224,8 +235,8 @@ impl Session<'_> {
         if self.mode != Interpolation::Off {
             // The name is needed here, so what only the host knows counts as unset.
             let lookup = |name: &str| env.get(name);
-            let mut problems = Vec::new();
-            let mut ignored = Vec::new();
+            let mut problems = Problems::default();
+            let mut ignored = Problems::default();
             let interpolator = Interpolator::new(&lookup);
             cast::interpolate(
                 &mut node,
@@ -234,9 +245,7 @@ impl Session<'_> {
                 &mut problems,
                 &mut ignored,
             );
-            if !problems.is_empty() {
-                return Err(problems);
-            }
+            problems.result()?;
         }
         match normal_name(&node.scalar_text().unwrap_or_default()) {
             name if name.is_empty() => Err(vec![
@@ -248,7 +257,7 @@ impl Session<'_> {
         }
     }
 
-    fn read_documents(&self, path: &FilePath, from: Option<&Span>) -> Result<Vec<Node>, Problems> {
+    fn read_documents(&self, path: &FilePath, from: Option<&Span>) -> Result<Vec<Node>, Refused> {
         let refused = |message: String| {
             let diagnostic = Diagnostic::error("compose::read", message);
             vec![match from {
@@ -256,10 +265,6 @@ impl Session<'_> {
                 None => diagnostic,
             }]
         };
-        *self.read.borrow_mut() += 1;
-        if *self.read.borrow() > MAX_FILES {
-            return Err(refused(format!("more than {MAX_FILES} files are read")));
-        }
         let name = self.display(path);
         let bytes = self
             .files
@@ -267,7 +272,16 @@ impl Session<'_> {
             .map_err(|error| refused(format!("{name} can't be read: {}", reason(&error))))?;
         let source: std::sync::Arc<Source> =
             yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
-        yaml::parse(&source)
+        let (documents, bytes) = self.read.get();
+        if documents > MAX_DOCUMENTS || bytes + source.text.len() > MAX_TEXT {
+            return Err(refused("the project has more files than any real one".to_owned()));
+        }
+        let parsed = yaml::parse(&source)?;
+        self.read.set((documents + parsed.len().max(1), bytes + source.text.len()));
+        match documents + parsed.len() > MAX_DOCUMENTS {
+            true => Err(refused(format!("{name} has more documents than any real file"))),
+            false => Ok(parsed),
+        }
     }
 
     /// Loads files over each other into one model.
@@ -277,23 +291,21 @@ impl Session<'_> {
         env: &Environment,
         place: &Place,
         chain: &[PathBuf],
-    ) -> Result<Map, Problems> {
+    ) -> Result<Map, Refused> {
         let mut model = Map::default();
         for file in files {
             for document in self.read_documents(file, None)? {
                 model = self.add_document(model, document, file, env, place, chain)?;
             }
         }
-        let mut problems = Vec::new();
         let Some(span) = model.entries().next().map(|(_, entry)| entry.key.clone()) else {
             return Ok(model);
         };
         let mut node = Node::new(Value::Map(model), &span);
+        let mut problems = Problems::default();
         normalise::defaults(&mut node, self.reading(), &mut problems);
         check::values(&node, self.lenient(), &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
         if place.resolve_paths {
             let resolver = Resolver {
                 base: place.working_dir.clone(),
@@ -301,7 +313,9 @@ impl Session<'_> {
                 files: self.files,
                 lenient: self.lenient(),
             };
-            resolver.resolve(&mut node);
+            let mut problems = Problems::default();
+            resolver.resolve(&mut node, &mut problems);
+            problems.result()?;
         }
         let Value::Map(mut model) = node.value else { return Ok(Map::default()) };
         // An include's own variables reach the lists of its services, as in Compose.
@@ -324,7 +338,7 @@ impl Session<'_> {
         env: &Environment,
         place: &Place,
         chain: &[PathBuf],
-    ) -> Result<Map, Problems> {
+    ) -> Result<Map, Refused> {
         let (mut document, resets) = self.prepare(document, env)?;
         extends::apply(self, env, &mut document, file, &place.loader_dir, &resets)
             .map_err(|problem| vec![*problem])?;
@@ -356,7 +370,7 @@ impl Session<'_> {
         &self,
         mut document: Node,
         env: &Environment,
-    ) -> Result<(Map, Vec<Vec<String>>), Problems> {
+    ) -> Result<(Map, Vec<Vec<String>>), Refused> {
         let resets = merge::take_resets(&mut document);
         if self.mode != Interpolation::Off {
             let lookup = |name: &str| env.get(name);
@@ -364,7 +378,7 @@ impl Session<'_> {
                 Interpolation::Template => Interpolator::template(&lookup),
                 _ => Interpolator::new(&lookup),
             };
-            let (mut problems, mut warnings) = (Vec::new(), Vec::new());
+            let (mut problems, mut warnings) = (Problems::default(), Problems::default());
             cast::interpolate(
                 &mut document,
                 &Path::ROOT,
@@ -372,10 +386,8 @@ impl Session<'_> {
                 &mut problems,
                 &mut warnings,
             );
-            warnings.into_iter().for_each(|warning| self.warn(warning));
-            if !problems.is_empty() {
-                return Err(problems);
-            }
+            warnings.into_vec().into_iter().for_each(|warning| self.warn(warning));
+            problems.result()?;
         }
         match document.value {
             Value::Map(map) => Ok((map, resets)),
@@ -387,7 +399,7 @@ impl Session<'_> {
         }
     }
 
-    fn combine(&self, model: Map, document: Map) -> Result<Node, Problems> {
+    fn combine(&self, model: Map, document: Map) -> Result<Node, Refused> {
         let span =
             document.entries().chain(model.entries()).next().map(|(_, entry)| entry.key.clone());
         let merged =
@@ -401,21 +413,16 @@ impl Session<'_> {
         Ok(node)
     }
 
-    fn unique(&self, node: &mut Node) -> Result<(), Problems> {
-        let mut problems = Vec::new();
+    fn unique(&self, node: &mut Node) -> Result<(), Refused> {
+        let mut problems = Problems::default();
         unique::enforce(node, &Path::ROOT, self.lenient(), &mut problems);
-        match problems.is_empty() {
-            true => Ok(()),
-            false => Err(problems),
-        }
+        problems.result()
     }
 
-    fn canonical(&self, mut node: Node) -> Result<Map, Problems> {
-        let mut problems = Vec::new();
+    fn canonical(&self, mut node: Node) -> Result<Map, Refused> {
+        let mut problems = Problems::default();
         normalise::canonical(&mut node, self.reading(), &mut problems);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        problems.result()?;
         drop_empty_dns(&mut node);
         self.unique(&mut node)?;
         match node.value {
@@ -431,7 +438,7 @@ impl Session<'_> {
         env: &Environment,
         span: &Span,
     ) -> Result<(Map, Vec<Vec<String>>), Problem> {
-        let first = |problems: Problems| {
+        let first = |problems: Refused| {
             let fallback =
                 || Diagnostic::error("compose::extends", "the extended file can't be read");
             Box::new(problems.into_iter().next().unwrap_or_else(fallback))

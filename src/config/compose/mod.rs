@@ -9,6 +9,7 @@
 mod assemble;
 mod cast;
 mod check;
+mod conceal;
 mod discover;
 pub mod dotenv;
 mod environment;
@@ -23,6 +24,7 @@ mod model;
 mod normalise;
 mod path;
 mod paths;
+mod problems;
 mod schema;
 mod shape;
 mod unique;
@@ -100,3 +102,6 @@ impl<'a> LoadOptions<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,10 @@
 mod ports;
 pub(super) mod volumes;
 
+use super::conceal;
 use super::path::Path;
-use crate::config::diagnostic::{Diagnostic, Span};
+use super::problems::Problems;
+use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
 
 /// How strictly forms are read.
@@ -12,8 +14,10 @@ use crate::config::yaml::{Map, Node, Value};
 pub(super) enum Reading {
     /// A form that can't be read is an error.
     Strict,
-    /// A form that can't be read stays as written: it holds references.
-    Lenient,
+    /// A form whose references the host resolves stays as written where it must.
+    Template,
+    /// A form that can't be read stays as written.
+    Raw,
 }
 
 type Outcome = Result<(), String>;
@@ -57,12 +61,12 @@ const DEFAULTS: &[(&str, Transform)] = &[
 ];
 
 /// Rewrites the short forms below `node`.
-pub(super) fn canonical(node: &mut Node, reading: Reading, problems: &mut Vec<Diagnostic>) {
+pub(super) fn canonical(node: &mut Node, reading: Reading, problems: &mut Problems) {
     walk(node, &Path::ROOT, FORMS, reading, problems);
 }
 
 /// Fills in what Compose fills in.
-pub(super) fn defaults(node: &mut Node, reading: Reading, problems: &mut Vec<Diagnostic>) {
+pub(super) fn defaults(node: &mut Node, reading: Reading, problems: &mut Problems) {
     walk(node, &Path::ROOT, DEFAULTS, reading, problems);
 }
 
@@ -71,14 +75,13 @@ fn walk(
     path: &Path,
     table: &[(&str, Transform)],
     reading: Reading,
-    problems: &mut Vec<Diagnostic>,
+    problems: &mut Problems,
 ) {
     if path.depth() >= 2
         && let Some((_, transform)) = table.iter().find(|(pattern, _)| path.matches(pattern))
         && let Err(message) = transform(node, reading)
     {
-        let code = "compose::form";
-        problems.push(Diagnostic::error(code, format!("{path}: {message}")).at(&node.span, "here"));
+        problems.add(|| conceal::error("compose::form", &format!("{path}: {message}"), node));
         return;
     }
     match &mut node.value {
@@ -161,7 +164,7 @@ fn key_values(node: &mut Node, reading: Reading) -> Outcome {
     for item in items {
         match item.as_str().and_then(|text| text.split_once('=')) {
             Some((key, value)) => map.insert(key, Node::string(value, &item.span)),
-            None if reading == Reading::Lenient => return Ok(()),
+            None if reading != Reading::Strict => return Ok(()),
             None => return Err("an item must be `key=value`".to_owned()),
         }
     }
@@ -270,7 +273,7 @@ fn device(node: &mut Node, reading: Reading) -> Outcome {
         [source] => (source, "", "rwm"),
         [source, target] => (source, target, "rwm"),
         [source, target, permissions] => (source, target, permissions),
-        _ if reading == Reading::Lenient => ("", "", "rwm"),
+        _ if reading != Reading::Strict => ("", "", "rwm"),
         _ => return Err("too many colons in a device; use the long form".to_owned()),
     };
     let target = if target.is_empty() { source } else { target };

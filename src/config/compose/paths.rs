@@ -4,6 +4,8 @@ use std::path::{Path as FilePath, PathBuf};
 
 use super::files::{Files, join};
 use super::path::Path;
+use super::problems::Problems;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml::{Map, Node, Value};
 
 /// What resolves paths.
@@ -47,25 +49,33 @@ const PLACES: &[(&str, Kind)] = &[
 
 impl Resolver<'_> {
     /// Resolves every path below `node`.
-    pub fn resolve(&self, node: &mut Node) {
-        self.walk(node, &Path::ROOT);
+    pub fn resolve(&self, node: &mut Node, problems: &mut Problems) {
+        self.walk(node, &Path::ROOT, problems);
     }
 
-    fn walk(&self, node: &mut Node, path: &Path) {
+    fn walk(&self, node: &mut Node, path: &Path, problems: &mut Problems) {
         if path.depth() >= 2
             && let Some((_, kind)) = PLACES.iter().find(|(pattern, _)| path.matches(pattern))
         {
+            let source = node.as_map().map(|map| (map.get("type"), map.get("source")));
+            if let (Kind::Mount, Some((Some(mount), None))) = (kind, source)
+                && mount.as_str() == Some("bind")
+            {
+                let message = format!("{path}: a bind mount needs a `source`");
+                problems
+                    .add(|| Diagnostic::error("compose::value", message).at(&node.span, "here"));
+            }
             return self.apply(node, *kind);
         }
         match &mut node.value {
             Value::Map(map) => {
                 for (key, value) in map.iter_mut() {
-                    self.walk(value, &path.key(key));
+                    self.walk(value, &path.key(key), problems);
                 }
             }
             Value::List(items) => {
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.walk(item, &path.index(index));
+                    self.walk(item, &path.index(index), problems);
                 }
             }
             _ => {}

@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Map as Object, Value as Json};
 
+use super::conceal;
 use super::interpolate::has_reference;
 use super::path::Path;
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
@@ -64,6 +65,9 @@ impl<'a> Validator<'a> {
         found: &mut Vec<Violation>,
     ) {
         let Some(schema) = self.resolve(schema) else { return };
+        if found.len() >= MAX_PROBLEMS {
+            return;
+        }
         // What a reference stands for is checked once it is known.
         if self.lenient && node.as_str().is_some_and(has_reference) {
             return;
@@ -180,7 +184,7 @@ impl<'a> Validator<'a> {
                 }
             }
             match additional {
-                _ if known => {}
+                _ if known || found.len() >= MAX_PROBLEMS => {}
                 Some(Json::Bool(false)) => {
                     let names = properties.into_iter().flat_map(|p| p.keys().map(String::as_str));
                     let help =
@@ -286,6 +290,7 @@ fn violation(
     label: &'static str,
     help: Option<String>,
 ) -> Violation {
+    let message = conceal::conceal(&message, node);
     Violation { depth: path.depth(), message, span: node.span.clone(), label, help }
 }
 

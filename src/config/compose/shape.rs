@@ -6,9 +6,10 @@ mod table;
 
 use serde_json::{Map as Object, Value as Json};
 
+use super::conceal;
 use super::interpolate::has_reference;
 use super::path::Path;
-use crate::config::diagnostic::Diagnostic;
+use super::problems::Problems;
 use crate::config::yaml::{Node, Value};
 
 pub(super) use table::{CONFIG, MODEL, NETWORK, SECRET, SERVICE, VOLUME};
@@ -26,6 +27,10 @@ pub(super) enum Shape {
     Int,
     /// A whole number that is written whenever it was.
     Count,
+    /// A whole number that can't be negative, left out when zero.
+    Unsigned,
+    /// A whole number that can't be negative, written whenever it was.
+    UnsignedCount,
     /// A number in single precision, left out when zero.
     Float,
     /// A size in bytes, as text; left out when zero.
@@ -115,7 +120,7 @@ pub(super) struct Writer<'a> {
     pub flavour: Flavour,
     /// Whether strings with references stand for any type.
     pub lenient: bool,
-    pub problems: &'a mut Vec<Diagnostic>,
+    pub problems: &'a mut Problems,
 }
 
 impl Writer<'_> {
@@ -222,7 +227,7 @@ impl Writer<'_> {
     }
 
     fn problem(&mut self, node: &Node, message: String) {
-        self.problems.push(Diagnostic::error("compose::type", message).at(&node.span, "here"));
+        self.problems.add(|| conceal::error("compose::type", &message, node));
     }
 }
 
@@ -251,7 +256,12 @@ fn zero(shape: &Shape) -> Json {
         Shape::Text => Json::String(String::new()),
         Shape::Bytes => Json::String("0".to_owned()),
         Shape::Flag | Shape::Choice => Json::Bool(false),
-        Shape::Int | Shape::Count | Shape::Float | Shape::DeviceCount => Json::from(0),
+        Shape::Int
+        | Shape::Count
+        | Shape::Unsigned
+        | Shape::UnsignedCount
+        | Shape::Float
+        | Shape::DeviceCount => Json::from(0),
         Shape::Duration | Shape::Delay => Json::String("0s".to_owned()),
         Shape::Strings | Shape::Command | Shape::List(_) => Json::Array(Vec::new()),
         _ => Json::Object(Object::new()),

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use super::conceal;
 use super::normalise::volumes;
 use super::path::Path;
-use crate::config::diagnostic::Diagnostic;
+use super::problems::Problems;
 use crate::config::yaml::{Map, Node, Value};
 
 /// What names an item.
@@ -59,7 +60,7 @@ const INDEXES: &[(&str, Index)] = &[
 ];
 
 /// Keeps one of each item in the lists that have names; the last one stands in the first's place.
-pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mut Vec<Diagnostic>) {
+pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mut Problems) {
     match &mut node.value {
         Value::Map(map) => {
             for (key, value) in map.iter_mut() {
@@ -81,19 +82,24 @@ pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mu
                             kept.push(item);
                         }
                     },
-                    Err(message) => problems.push(
-                        Diagnostic::error(
+                    Err(message) => problems.add(|| {
+                        conceal::error(
                             "compose::item",
-                            format!("{}: {message}", path.index(at)),
+                            &format!("{}: {message}", path.index(at)),
+                            &item,
                         )
-                        .at(&item.span, "this item"),
-                    ),
+                    }),
                 }
             }
             *items = kept;
         }
         _ => {}
     }
+}
+
+/// Whether items have names at this place.
+pub(super) fn is_indexed(path: &Path) -> bool {
+    INDEXES.iter().any(|(pattern, _)| path.matches(pattern))
 }
 
 fn name(index: Index, item: &Node, lenient: bool) -> Result<String, String> {

@@ -1,38 +1,27 @@
-//! Checks beyond single values: roles and hosts by themselves, then names against the Compose files.
+//! Checks beyond single values: what the file says about roles, hosts and services must fit together.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::model::Transport;
 
-use super::decode::list;
+use super::decode::{Faults, list};
 use super::environment::{EnvironmentSettings, ServiceOverride};
 use super::hosts::{self, Machine};
-use super::kinds::{Name, Row, Spanned};
-use super::load::{Config, sort};
+use super::kinds::{Row, Spanned};
+use super::texts::Name;
 use super::types::{File, Mode, NetworkProvider, StateSettings, Store, World};
 
-/// The names that the Compose files bring.
-#[derive(Debug, Clone, Default)]
-pub struct ComposeNames {
-    /// The services, and where each is declared.
-    pub services: BTreeMap<String, Option<Span>>,
-    /// The services that have profiles, and so need not run anywhere.
-    pub optional: BTreeSet<String>,
-    /// The variables that the files interpolate.
-    pub variables: BTreeSet<String>,
-}
-
 /// What is wrong with a file by itself.
-pub(super) fn check(file: &File) -> Vec<Diagnostic> {
+pub(super) fn check(file: &File, faults: &Faults) -> Vec<Diagnostic> {
     let mut found = hosts::conflicts(&file.hosts);
     found.extend(providers(file));
-    let known = all_roles(file);
+    let scope = Scope { file, faults, known: all_roles(file) };
     for (name, service) in file.services.iter() {
-        found.extend(unknown_role(name, service.role.as_ref(), &known));
+        found.extend(scope.unknown_role(name, service.role.as_ref()));
     }
     for (name, row) in file.environments.rows() {
-        found.extend(environment(file, name, row, &known));
+        found.extend(scope.environment(name, row));
     }
     // One mistake at the top shows in every environment that inherits it: say it once.
     let mut unique: Vec<Diagnostic> = Vec::new();
@@ -44,6 +33,13 @@ pub(super) fn check(file: &File) -> Vec<Diagnostic> {
     unique
 }
 
+/// What the checks of one environment need of the whole.
+struct Scope<'a> {
+    file: &'a File,
+    faults: &'a Faults,
+    known: BTreeSet<&'a str>,
+}
+
 /// Every role that has hosts anywhere.
 fn all_roles(file: &File) -> BTreeSet<&str> {
     let of_environments =
@@ -51,24 +47,101 @@ fn all_roles(file: &File) -> BTreeSet<&str> {
     std::iter::once(&file.hosts).chain(of_environments).flat_map(|roles| roles.names()).collect()
 }
 
-fn unknown_role(
-    service: &str,
-    role: Option<&Spanned<Name>>,
-    known: &BTreeSet<&str>,
-) -> Option<Diagnostic> {
-    let role = role.filter(|role| !known.contains(&*role.value))?;
-    let name: &str = &role.value;
-    let help = match did_you_mean(name, known.iter().copied()) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if known.is_empty() => "no roles have hosts yet: list some under `hosts`".to_owned(),
-        None => format!("the roles are {}", list(&known.iter().collect::<Vec<_>>())),
-    };
-    let message = format!("the service `{service}` has the unknown role `{name}`");
-    Some(
-        Diagnostic::error("config::unknown-role", message)
-            .at(&role.span, "no host has this role")
-            .help(help),
-    )
+impl Scope<'_> {
+    /// Whether the file's mistakes hide which hosts have a role.
+    fn obscure(&self, role: &str) -> bool {
+        let of_environments =
+            self.file.environments.names().map(|name| format!("environments.{name}.hosts.{role}"));
+        self.faults.touch(&format!("hosts.{role}"))
+            || of_environments.into_iter().any(|path| self.faults.touch(&path))
+    }
+
+    fn unknown_role(&self, service: &str, role: Option<&Spanned<Name>>) -> Option<Diagnostic> {
+        let role = role.filter(|role| !self.known.contains(&*role.value) && !self.obscure(role))?;
+        let name: &str = &role.value;
+        let help = match did_you_mean(name, self.known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if self.known.is_empty() => {
+                "no roles have hosts yet: list some under `hosts`".to_owned()
+            }
+            None => format!("the roles are {}", list(&self.known.iter().collect::<Vec<_>>())),
+        };
+        let message = format!("the service `{service}` has the unknown role `{name}`");
+        Some(
+            Diagnostic::error("config::unknown-role", message)
+                .at(&role.span, "no host has this role")
+                .help(help),
+        )
+    }
+
+    fn environment(&self, name: &str, row: &Row<EnvironmentSettings>) -> Vec<Diagnostic> {
+        let settings = &row.value;
+        let mut found = settings.hosts.as_ref().map(hosts::conflicts).unwrap_or_default();
+        found.extend(settings.state.as_ref().and_then(store));
+        for (service, of) in settings.rest.services.iter() {
+            found.extend(self.unknown_role(service, of.role.as_ref()));
+        }
+        found.extend(twice(settings));
+        let machines = hosts::machines(self.file, name, settings);
+        if settings.world == World::Hosts {
+            found.extend(hosts::same_machine(&machines));
+            found.extend(env_path(settings, &machines));
+        }
+        if !machines.is_empty() {
+            found.extend(self.placement(name, row, machines.len()));
+        }
+        found
+    }
+
+    /// Whether every service has a place in an environment with hosts.
+    fn placement(
+        &self,
+        name: &str,
+        row: &Row<EnvironmentSettings>,
+        hosts: usize,
+    ) -> Vec<Diagnostic> {
+        let Self { file, faults, known } = self;
+        let mut found = Vec::new();
+        let roles = hosts::roles(file, name, &row.value);
+        let specials = &row.value.rest.services;
+        let usual = file.services.rows().map(|(service, of)| (service, &of.key));
+        // A service that only this environment mentions needs a place once it is asked for.
+        let own = specials.rows().filter(|(service, special)| {
+            let asked = special.value.mode == Some(Mode::Container) || special.value.role.is_some();
+            asked && file.services.get(service).is_none()
+        });
+        for (service, key) in usual.chain(own.map(|(service, of)| (service, &of.key))) {
+            let special = specials.get(service);
+            let obscure = faults.touch(&format!("services.{service}"))
+                || faults.touch(&format!("environments.{name}.{service}"));
+            if obscure || special.is_some_and(|special| special.mode == Some(Mode::External)) {
+                continue;
+            }
+            let usual = file.services.get(service).and_then(|usual| usual.role.as_ref());
+            let Some(role) = role(usual, special) else {
+                if hosts > 1 {
+                    found.push(homeless(service, Some(key)));
+                }
+                continue;
+            };
+            let word: &str = &role.value;
+            let without = known.contains(word)
+                && !self.obscure(word)
+                && roles.is_none_or(|roles| roles.get(word).is_none());
+            if without {
+                let message =
+                    format!("the environment `{name}` has no host with the role `{word}`");
+                found.push(
+                    Diagnostic::error("config::role-without-host", message)
+                        .at(&row.key, format!("the service `{service}` needs one here"))
+                        .help(format!(
+                            "add `{word}: [HOST]` to its `hosts`, or `{service}: {{ mode: external }}`"
+                        )),
+                );
+            }
+        }
+        found
+    }
 }
 
 fn providers(file: &File) -> Vec<Diagnostic> {
@@ -92,30 +165,6 @@ fn store(state: &StateSettings) -> Option<Diagnostic> {
             .at(&store.span, "this store")
             .help("add `s3: { bucket: NAME }` under `state`")
     })
-}
-
-fn environment(
-    file: &File,
-    name: &str,
-    row: &Row<EnvironmentSettings>,
-    known: &BTreeSet<&str>,
-) -> Vec<Diagnostic> {
-    let settings = &row.value;
-    let mut found = settings.hosts.as_ref().map(hosts::conflicts).unwrap_or_default();
-    found.extend(settings.state.as_ref().and_then(store));
-    for (service, of) in settings.rest.services.iter() {
-        found.extend(unknown_role(service, of.role.as_ref(), known));
-    }
-    found.extend(twice(settings));
-    let machines = hosts::machines(file, name, settings);
-    if settings.world == World::Hosts {
-        found.extend(hosts::same_machine(&machines));
-        found.extend(env_path(settings, &machines));
-    }
-    if !machines.is_empty() {
-        found.extend(placement(file, name, row, &machines, known));
-    }
-    found
 }
 
 /// Variables that are set under two names.
@@ -146,41 +195,6 @@ fn env_path(
     })
 }
 
-/// Whether every service has a place in an environment with hosts.
-fn placement(
-    file: &File,
-    name: &str,
-    row: &Row<EnvironmentSettings>,
-    machines: &BTreeMap<String, Machine>,
-    known: &BTreeSet<&str>,
-) -> Vec<Diagnostic> {
-    let mut found = Vec::new();
-    for (service, of) in file.services.rows() {
-        let special = row.value.rest.services.get(service);
-        if special.is_some_and(|special| special.mode == Some(Mode::External)) {
-            continue;
-        }
-        let Some(role) = role(of.value.role.as_ref(), special) else {
-            if machines.len() > 1 {
-                found.push(homeless(service, Some(&of.key)));
-            }
-            continue;
-        };
-        let word: &str = &role.value;
-        if known.contains(word) && !machines.values().any(|machine| machine.roles.contains(word)) {
-            let message = format!("the environment `{name}` has no host with the role `{word}`");
-            found.push(
-                Diagnostic::error("config::role-without-host", message)
-                    .at(&row.key, format!("the service `{service}` needs one here"))
-                    .help(format!(
-                        "add `{word}: [HOST]` to its `hosts`, or `{service}: {{ mode: external }}`"
-                    )),
-            );
-        }
-    }
-    found
-}
-
 /// A service's role in an environment.
 pub(super) fn role<'a>(
     usual: Option<&'a Spanned<Name>>,
@@ -189,7 +203,8 @@ pub(super) fn role<'a>(
     special.and_then(|special| special.role.as_ref()).or(usual)
 }
 
-fn homeless(service: &str, at: Option<&Span>) -> Diagnostic {
+/// A service that has no place.
+pub(super) fn homeless(service: &str, at: Option<&Span>) -> Diagnostic {
     let message = format!("the service `{service}` has no role, and there is more than one host");
     let problem = Diagnostic::error("config::service-without-role", message)
         .help(format!("say where it runs, under `services`: `{service}: {{ role: ROLE }}`"));
@@ -197,125 +212,4 @@ fn homeless(service: &str, at: Option<&Span>) -> Diagnostic {
         Some(span) => problem.at(span, "where does it run?"),
         None => problem,
     }
-}
-
-impl Config {
-    /// What does not agree with the Compose files: names of services and variables that they do
-    /// not have, and services that have no place.
-    pub fn check_against(&self, compose: &ComposeNames) -> Vec<Diagnostic> {
-        let file = &self.file;
-        let mut found = Vec::new();
-        for (name, row) in file.services.rows() {
-            found.extend(unknown_service(name, &row.key, compose));
-        }
-        let backend = file.backend.iter().flat_map(|backend| &backend.services);
-        let frontend = file.frontend.iter().flat_map(|frontend| &frontend.services);
-        for service in backend.chain(frontend) {
-            found.extend(unknown_service(&service.value, &service.span, compose));
-        }
-        for (name, row) in file.environments.rows() {
-            let rest = &row.value.rest;
-            for (key, of) in rest.services.rows() {
-                if !compose.services.contains_key(key) {
-                    found.push(unknown_key(name, key, &of.key, &row.value, compose));
-                }
-            }
-            for (key, of) in rest.variables.rows() {
-                if compose.services.contains_key(key) {
-                    let message = format!("the service `{key}` takes a mapping");
-                    found.push(
-                        Diagnostic::error("config::type", message)
-                            .at(&of.key, "a service of the Compose files")
-                            .help(format!("write `{key}: {{ mode: container }}`")),
-                    );
-                } else if !compose.variables.contains(&key.to_ascii_uppercase()) {
-                    found.push(unknown_key(name, key, &of.key, &row.value, compose));
-                }
-            }
-            for (variable, of) in row.value.variables.rows() {
-                found.extend(doubtful_variable(variable, &of.key, compose));
-            }
-        }
-        found.extend(self.without_place(compose));
-        sort(&mut found);
-        found
-    }
-
-    /// Services of the Compose files that nothing here mentions.
-    fn without_place(&self, compose: &ComposeNames) -> Vec<Diagnostic> {
-        let file = &self.file;
-        let unmentioned = compose.services.iter().filter(|(service, _)| {
-            file.services.get(service).is_none() && !compose.optional.contains(*service)
-        });
-        unmentioned
-            .filter(|(service, _)| {
-                file.environments.iter().any(|(name, settings)| {
-                    let special = settings.rest.services.get(service);
-                    let placed = special
-                        .is_some_and(|of| of.mode == Some(Mode::External) || of.role.is_some());
-                    !placed && hosts::machines(file, name, settings).len() > 1
-                })
-            })
-            .map(|(service, span)| homeless(service, span.as_ref()))
-            .collect()
-    }
-}
-
-fn unknown_service(name: &str, at: &Span, compose: &ComposeNames) -> Option<Diagnostic> {
-    if compose.services.contains_key(name) {
-        return None;
-    }
-    let names: Vec<&String> = compose.services.keys().collect();
-    let help = match did_you_mean(name, names.iter().map(|name| name.as_str())) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None if names.is_empty() => "the Compose files have no services".to_owned(),
-        None => format!("the services are {}", list(&names)),
-    };
-    let message = format!("unknown service `{name}`");
-    Some(
-        Diagnostic::error("config::unknown-service", message)
-            .at(at, "not a service of the Compose files")
-            .help(help),
-    )
-}
-
-/// A key of an environment that is nobody's.
-fn unknown_key(
-    environment: &str,
-    key: &str,
-    at: &Span,
-    settings: &EnvironmentSettings,
-    compose: &ComposeNames,
-) -> Diagnostic {
-    let variables: Vec<String> =
-        compose.variables.iter().map(|name| name.to_ascii_lowercase()).collect();
-    let known = (settings.rest.known.iter().copied())
-        .chain(compose.services.keys().map(String::as_str))
-        .chain(variables.iter().map(String::as_str));
-    let help = match did_you_mean(key, known) {
-        Some(near) => format!("did you mean `{near}`?"),
-        None => format!(
-            "it is neither a service nor a variable of the Compose files; the keys here are {}",
-            list(&settings.rest.known)
-        ),
-    };
-    Diagnostic::error("config::unknown-key", format!("unknown key `{key}`"))
-        .at(at, format!("not a key of `environments.{environment}`"))
-        .help(help)
-}
-
-/// A variable that nothing interpolates, where something of almost the same name is.
-fn doubtful_variable(name: &str, at: &Span, compose: &ComposeNames) -> Option<Diagnostic> {
-    if compose.variables.contains(name) {
-        return None;
-    }
-    let near = did_you_mean(name, compose.variables.iter().map(String::as_str))?;
-    Some(
-        Diagnostic::warning(
-            "config::unused-variable",
-            format!("nothing uses the variable `{name}`"),
-        )
-        .at(at, "not in the Compose files")
-        .help(format!("did you mean `{near}`?")),
-    )
 }

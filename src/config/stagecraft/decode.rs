@@ -1,6 +1,8 @@
 //! Reading positioned YAML into types: every type says once how it is read and how the schema
 //! describes it, so that the loader, the JSON Schema and the documentation cannot disagree.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value as Json;
 
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
@@ -20,22 +22,62 @@ pub trait Decode: Sized {
     }
 }
 
+/// Reporting stops here: each report carries its file, and a hostile file would fill the memory.
+const MOST: usize = 200;
+
 /// What is wrong so far, and where in the file's tree the reader stands.
 #[derive(Debug, Default)]
 pub struct Problems {
     found: Vec<Diagnostic>,
     path: Vec<String>,
+    faults: Faults,
+}
+
+/// The places of the file that could not be read, by dotted path. What is said there is unknown,
+/// so nobody should complain that it is missing.
+#[derive(Debug, Clone, Default)]
+pub struct Faults(BTreeSet<String>);
+
+impl Faults {
+    /// Whether something is wrong at a path, below it, or with all that it is a part of.
+    pub fn touch(&self, path: &str) -> bool {
+        let below = format!("{path}.");
+        let mut above = path.match_indices('.').map(|(at, _)| &path[..at]);
+        self.0.contains(path)
+            || self.0.range(below.clone()..).next().is_some_and(|fault| fault.starts_with(&below))
+            || above.any(|prefix| self.0.contains(prefix))
+    }
 }
 
 impl Problems {
-    /// Adds a problem.
+    /// Adds a problem with the value being read, unless there are more already than anybody reads.
     pub fn push(&mut self, problem: Diagnostic) {
-        self.found.push(problem);
+        self.push_at(&self.path(), problem);
     }
 
-    /// All problems.
-    pub fn into_vec(self) -> Vec<Diagnostic> {
-        self.found
+    /// Adds a problem with something below the value being read.
+    pub fn push_below(&mut self, key: &str, problem: Diagnostic) {
+        self.push_at(&self.place(key), problem);
+    }
+
+    fn push_at(&mut self, path: &str, problem: Diagnostic) {
+        if self.found.len() < MOST {
+            self.found.push(problem);
+            self.faults.0.insert(path.to_owned());
+        }
+    }
+
+    /// All problems, and where they are.
+    pub fn finish(self) -> (Vec<Diagnostic>, Faults) {
+        (self.found, self.faults)
+    }
+
+    /// The dotted path of a key of the value being read.
+    fn place(&self, key: &str) -> String {
+        match self.path.is_empty() {
+            true => key.to_owned(),
+            false => format!("{}.{key}", self.path()),
+        }
     }
 
     /// The dotted path of the value being read; empty at the top.
@@ -121,7 +163,8 @@ impl<'a> Fields<'a> {
                 true => format!("there is no `{key}`"),
                 false => format!("`{path}` has no `{key}`"),
             };
-            self.problems.push(
+            self.problems.push_below(
+                key,
                 Diagnostic::error("config::missing-key", message)
                     .at(self.span, format!("`{key}` belongs here")),
             );
@@ -153,8 +196,8 @@ impl<'a> Fields<'a> {
             None => format!("the keys here are {}", list(&self.taken)),
         };
         let message = format!("unknown key `{key}`");
-        self.problems
-            .push(Diagnostic::error("config::unknown-key", message).at(at, place).help(help));
+        let problem = Diagnostic::error("config::unknown-key", message).at(at, place).help(help);
+        self.problems.push_below(key, problem);
     }
 
     /// Reports every leftover as unknown.
@@ -203,6 +246,11 @@ macro_rules! record {
         pub struct $name {
             $( $(#[doc = $field_doc])+ pub $field: $type, )*
             $( $(#[doc = $rest_doc])+ pub $rest: $rest_type, )?
+        }
+
+        impl $name {
+            /// The keys of the mapping.
+            pub const KEYS: &'static [&'static str] = &[$(stringify!($field)),*];
         }
 
         impl $crate::config::stagecraft::decode::Decode for $name {

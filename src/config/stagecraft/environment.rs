@@ -2,11 +2,13 @@
 
 use serde_json::{Map as JsonMap, Value as Json, json};
 
+use crate::config::diagnostic::did_you_mean;
 use crate::config::yaml::{Node, Value};
 
 use super::decode::{Decode, Fields, Problems, Rest, record};
 use super::kinds::*;
 use super::schema::Definitions;
+use super::texts::*;
 use super::types::*;
 
 record! {
@@ -86,6 +88,14 @@ impl Decode for Scalar {
     }
 }
 
+/// Whether a mapping is rather one of Stagecraft's own keys misspelt than a service: the name is
+/// near, and nothing in it is a key of a service.
+fn misspelt(key: &str, node: &Node, known: &[&str]) -> bool {
+    let Some(map) = node.as_map().filter(|map| !map.is_empty()) else { return false };
+    did_you_mean(key, known.iter().copied()).is_some()
+        && map.keys().all(|key| !ServiceOverride::KEYS.contains(&key))
+}
+
 /// A scalar as it is written, so that `3.10` stays `3.10`.
 fn written(node: &Node) -> Option<String> {
     let text = node.scalar_text()?;
@@ -114,11 +124,13 @@ impl Rest for EnvironmentRest {
         let mut rest = Self { known: fields.known().to_vec(), ..Self::default() };
         for (key, entry) in fields.leftover() {
             match &entry.value.value {
-                Value::Map(_) | Value::Null if Name::fits(key) => {
+                Value::Map(_) | Value::Null
+                    if Name::fits(key) && !misspelt(key, &entry.value, &rest.known) =>
+                {
                     rest.services.read(key, entry, fields.problems);
                 }
                 Value::Map(_) | Value::Null | Value::List(_) => {
-                    fields.unknown(key, &entry.key, &[])
+                    fields.unknown(key, &entry.key, &[]);
                 }
                 _ if SnakeCase::fits(key) => rest.variables.read(key, entry, fields.problems),
                 _ => fields.unknown(key, &entry.key, &[]),

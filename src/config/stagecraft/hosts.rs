@@ -6,7 +6,8 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::model::Transport;
 
 use super::environment::EnvironmentSettings;
-use super::kinds::{Name, OneOrMore, Spanned, Table};
+use super::kinds::{OneOrMore, Spanned, Table};
+use super::texts::Name;
 use super::types::{File, HostSettings, Listed};
 
 /// Hosts by role.

@@ -1,7 +1,8 @@
 //! Loading: a path and a way to read files in; a configuration, or everything wrong with it, out.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::compose::Files;
@@ -9,9 +10,10 @@ use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Node, Value};
 use crate::model;
 
-use super::check;
-use super::decode::{Decode, Problems};
+use super::decode::{Decode, Faults, Problems};
+use super::names::ComposeNames;
 use super::types::File;
+use super::{check, names};
 
 /// A loaded `stagecraft.yml`.
 #[derive(Debug, Clone)]
@@ -20,10 +22,21 @@ pub struct Config {
     pub file: File,
     /// The text they came from.
     pub source: Arc<Source>,
+    folder: PathBuf,
     digest: String,
 }
 
 impl Config {
+    /// Where a path of the file leads: paths are relative to the file's folder.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.folder.join(path)
+    }
+
+    /// The Compose files, in the order in which they are merged.
+    pub fn compose_files(&self) -> Vec<PathBuf> {
+        self.file.compose.iter().map(|file| self.path(file)).collect()
+    }
+
     /// The content digest of the data: the order of keys, comments and layout do not matter.
     pub fn digest(&self) -> String {
         self.digest.clone()
@@ -33,37 +46,94 @@ impl Config {
 /// Loads and checks a file. Everything wrong comes back at once, in the order of the file;
 /// a configuration comes with its warnings.
 pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
-    let name = path.display().to_string();
-    let bytes = files.read(path).map_err(|error| vec![unreadable(&name, &error)])?;
-    let source = yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
-    let (documents, mut found) = yaml::parse_all(&source);
-    let document = match documents.as_slice() {
-        [document, ..] => document.clone(),
-        [] if found.is_empty() => {
-            Node::new(Value::Null, &Span { source: source.clone(), range: 0..0 })
+    Draft::read(path, files)?.finish()
+}
+
+/// Loads and checks a file together with the Compose files that it names: what is wrong in either,
+/// or between them, comes back at once.
+pub fn load_project(
+    path: &Path,
+    files: &dyn Files,
+) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+    let mut draft = Draft::read(path, files)?;
+    draft.compare(files);
+    draft.finish()
+}
+
+/// A file that has been read as far as possible.
+struct Draft {
+    source: Arc<Source>,
+    document: Node,
+    folder: PathBuf,
+    /// The file, unless it is unusable.
+    file: Option<File>,
+    /// The file with a project of our own, where its project is what makes it unusable.
+    stand_in: Option<File>,
+    faults: Faults,
+    found: Vec<Diagnostic>,
+}
+
+impl Draft {
+    fn read(path: &Path, files: &dyn Files) -> Result<Self, Vec<Diagnostic>> {
+        let name = path.display().to_string();
+        let bytes = files.read(path).map_err(|error| vec![unreadable(&name, &error)])?;
+        let source = yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
+        let (documents, mut found) = yaml::parse_all(&source);
+        if let Some(second) = documents.get(1) {
+            let message = format!("{name} holds more than one document");
+            found.push(
+                Diagnostic::error("config::documents", message)
+                    .at(&second.span, "the second begins here")
+                    .help("remove everything from the second `---` on"),
+            );
         }
-        [] => return Err(found),
-    };
-    if let Some(second) = documents.get(1) {
-        found.push(
-            Diagnostic::error("config::documents", format!("{name} holds more than one document"))
-                .at(&second.span, "the second begins here")
-                .help("remove everything from the second `---` on"),
-        );
-    }
-    let mut problems = Problems::default();
-    let file = File::decode(&document, &mut problems);
-    found.extend(problems.into_vec());
-    if let Some(file) = file.as_ref().or(stand_in(&document).as_ref()) {
-        found.extend(check::check(file));
-    }
-    sort(&mut found);
-    match file {
-        Some(file) if !found.iter().any(Diagnostic::is_error) => {
-            let digest = model::digest_of(&document.to_json());
-            Ok((Config { file, source, digest }, found))
+        let document = match documents.into_iter().next() {
+            Some(document) => document,
+            None if found.is_empty() => {
+                Node::new(Value::Null, &Span { source: source.clone(), range: 0..0 })
+            }
+            None => return Err(found),
+        };
+        let mut problems = Problems::default();
+        let file = File::decode(&document, &mut problems);
+        let (problems, faults) = problems.finish();
+        found.extend(problems);
+        let stand_in = if file.is_none() { stand_in(&document) } else { None };
+        if let Some(file) = file.as_ref().or(stand_in.as_ref()) {
+            found.extend(check::check(file, &faults));
         }
-        _ => Err(found),
+        let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { source, document, folder, file, stand_in, faults, found })
+    }
+
+    /// Compares the file with the Compose files that it names.
+    fn compare(&mut self, files: &dyn Files) {
+        let Some(file) = self.file.as_ref().or(self.stand_in.as_ref()) else { return };
+        if self.faults.touch("compose") {
+            return;
+        }
+        let compose = file.compose.iter().map(|path| self.folder.join(&***path)).collect();
+        // Which values there are is an environment's matter; names can be checked now.
+        let found = match ComposeNames::read(compose, &file.project.name, &BTreeMap::new(), files) {
+            Ok((names, mut warnings)) => {
+                warnings.extend(names::against(file, &self.faults, &names));
+                warnings
+            }
+            Err(errors) => errors,
+        };
+        self.found.extend(found);
+    }
+
+    fn finish(self) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
+        let Self { source, document, folder, file, mut found, .. } = self;
+        sort(&source.name, &mut found);
+        match file {
+            Some(file) if !found.iter().any(Diagnostic::is_error) => {
+                let digest = model::digest_of(&document.to_json());
+                Ok((Config { file, source, folder, digest }, found))
+            }
+            _ => Err(found),
+        }
     }
 }
 
@@ -86,10 +156,12 @@ fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
     Diagnostic::error("config::unreadable", format!("{name} cannot be read: {error}"))
 }
 
-/// Problems in the order in which a reader meets them.
-pub(super) fn sort(problems: &mut [Diagnostic]) {
+/// Problems in the order in which a reader meets them: this file first, then others.
+pub(super) fn sort(name: &str, problems: &mut [Diagnostic]) {
     problems.sort_by_cached_key(|problem| {
-        let at = problem.at.as_ref().map(|(span, _)| (span.source.name.clone(), span.range.start));
-        (at, problem.message.clone())
+        let at = problem.at.as_deref().map(|(span, _)| {
+            (span.source.name != name, span.source.name.clone(), span.range.start)
+        });
+        (at.is_none(), at, problem.message.clone())
     });
 }

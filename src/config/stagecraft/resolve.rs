@@ -10,7 +10,9 @@ use super::check::role;
 use super::decode::list;
 use super::environment::{EnvironmentSettings, ServiceOverride};
 use super::hosts::{self, Machine};
+use super::kinds::Spanned;
 use super::load::Config;
+use super::texts::Name;
 use super::types::*;
 
 /// An environment with nothing left open.
@@ -268,9 +270,7 @@ fn host(name: &str, machine: &Machine, mesh_domain: Option<&str>) -> Host {
 fn cloud_host(file: &File, settings: &EnvironmentSettings, host: &HostSettings) -> CloudHost {
     let cloud = file.cloud.as_ref().map(|cloud| &cloud.digitalocean);
     let here = settings.cloud.as_ref();
-    let pick = |own: &Option<super::kinds::Spanned<super::kinds::Name>>,
-                here: Option<&super::kinds::Name>,
-                top: Option<&super::kinds::Name>| {
+    let pick = |own: &Option<Spanned<Name>>, here: Option<&Name>, top: Option<&Name>| {
         own.as_ref().map(|own| &own.value).or(here).or(top).map(|slug| slug.to_string())
     };
     CloudHost {

@@ -1,3 +1,4 @@
+mod mistakes;
 mod schema;
 
 use std::path::Path;
@@ -37,7 +38,7 @@ fn shown(problems: &[Diagnostic]) -> String {
 /// One line for each problem: where, what, and what to do.
 fn brief(problems: &[Diagnostic]) -> String {
     let lines = problems.iter().map(|problem| {
-        let at = problem.at.as_ref().map_or(String::from("-"), |(span, label)| {
+        let at = problem.at.as_deref().map_or(String::from("-"), |(span, label)| {
             let line = span.source.text[..span.range.start].matches('\n').count() + 1;
             format!("{line} `{}` {label}", &span.source.text[span.range.clone()])
         });
@@ -76,122 +77,122 @@ fn the_reference_loads() {
 
 #[test]
 fn ten_mistakes_are_reported_in_one_run() {
-    insta::assert_snapshot!(shown(&read(TEN_MISTAKES).unwrap_err()), @r#"
-        config::missing-key
+    insta::assert_snapshot!(shown(&read(TEN_MISTAKES).unwrap_err()), @"
+    config::missing-key
 
-          × `project` has no `name`
-           ╭─[stagecraft.yml:1:10]
-         1 │ project: { nam: kiosk }
-           ·          ───────┬──────
-           ·                 ╰── `name` belongs here
-         2 │ hosts:
-           ╰────
-        config::unknown-key
+      × `project` has no `name`
+       ╭─[stagecraft.yml:1:10]
+     1 │ project: { nam: kiosk }
+       ·          ───────┬──────
+       ·                 ╰── `name` belongs here
+     2 │ hosts:
+       ╰────
+    config::unknown-key
 
-          × unknown key `nam`
-           ╭─[stagecraft.yml:1:12]
-         1 │ project: { nam: kiosk }
-           ·            ─┬─
-           ·             ╰── not a key of `project`
-         2 │ hosts:
-           ╰────
-          help: did you mean `name`?
-        config::value
+      × unknown key `nam`
+       ╭─[stagecraft.yml:1:12]
+     1 │ project: { nam: kiosk }
+       ·            ─┬─
+       ·             ╰── not a key of `project`
+     2 │ hosts:
+       ╰────
+      help: did you mean `name`?
+    config::value
 
-          × `hosts.app.port` is out of range
-           ╭─[stagecraft.yml:3:37]
-         2 │ hosts:
-         3 │   app: [app-1, { name: app-2, port: 70000 }]
-           ·                                     ──┬──
-           ·                                       ╰── this value
-         4 │   db: [{ name: app-1, address: 10.0.0.1 }]
-           ╰────
-          help: use 1 to 65535
-        config::host-conflict
+      × `hosts.app.port` is out of range
+       ╭─[stagecraft.yml:3:37]
+     2 │ hosts:
+     3 │   app: [app-1, { name: app-2, port: 70000 }]
+       ·                                     ──┬──
+       ·                                       ╰── this value
+     4 │   db: [{ name: app-1, address: 10.0.0.1 }]
+       ╰────
+      help: use 1 to 65535
+    config::host-conflict
 
-          × the host `app-1` has two different addresses
-           ╭─[stagecraft.yml:5:37]
-         4 │   db: [{ name: app-1, address: 10.0.0.1 }]
-         5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
-           ·                                     ────┬───
-           ·                                         ╰── the other stands elsewhere under `hosts`
-         6 │   cache: []
-           ╰────
-          help: describe the host in one role and give only its name in the others
-        config::value
+      × the host `app-1` has two different addresses
+       ╭─[stagecraft.yml:5:37]
+     4 │   db: [{ name: app-1, address: 10.0.0.1 }]
+     5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
+       ·                                     ────┬───
+       ·                                         ╰── the other stands elsewhere under `hosts`
+     6 │   cache: []
+       ╰────
+      help: describe the host in one role and give only its name in the others
+    config::value
 
-          × `hosts.cache` is empty
-           ╭─[stagecraft.yml:6:10]
-         5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
-         6 │   cache: []
-           ·          ─┬
-           ·           ╰── this value
-         7 │ services:
-           ╰────
-          help: name at least one
-        config::unknown-role
+      × `hosts.cache` is empty
+       ╭─[stagecraft.yml:6:10]
+     5 │   gateway: [{ name: app-1, address: 10.0.0.2 }]
+     6 │   cache: []
+       ·          ─┬
+       ·           ╰── this value
+     7 │ services:
+       ╰────
+      help: name at least one
+    config::unknown-role
 
-          × the service `api` has the unknown role `ap`
-           ╭─[stagecraft.yml:8:16]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                ─┬
-           ·                 ╰── no host has this role
-         9 │   ../etc: { role: app }
-           ╰────
-          help: did you mean `app`?
-        config::type
+      × the service `api` has the unknown role `ap`
+       ╭─[stagecraft.yml:8:16]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                ─┬
+       ·                 ╰── no host has this role
+     9 │   ../etc: { role: app }
+       ╰────
+      help: did you mean `app`?
+    config::type
 
-          × `services.api.rollout.health_timeout` must be a duration such as `30s`, not a list
-           ╭─[stagecraft.yml:8:47]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                                               ──┬──
-           ·                                                 ╰── a list
-         9 │   ../etc: { role: app }
-           ╰────
-        config::value
+      × `services.api.rollout.health_timeout` must be a duration such as `30s`, not a list
+       ╭─[stagecraft.yml:8:47]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                                               ──┬──
+       ·                                                 ╰── a list
+     9 │   ../etc: { role: app }
+       ╰────
+    config::value
 
-          × `services.api.rollout.order` does not know `start-frist`
-           ╭─[stagecraft.yml:8:61]
-         7 │ services:
-         8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-           ·                                                             ─────┬─────
-           ·                                                                  ╰── this value
-         9 │   ../etc: { role: app }
-           ╰────
-          help: did you mean `start-first`?
-        config::name
+      × `services.api.rollout.order` does not know `start-frist`
+       ╭─[stagecraft.yml:8:61]
+     7 │ services:
+     8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+       ·                                                             ─────┬─────
+       ·                                                                  ╰── this value
+     9 │   ../etc: { role: app }
+       ╰────
+      help: did you mean `start-first`?
+    config::name
 
-          × `../etc` is not a name
-            ╭─[stagecraft.yml:9:3]
-          8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
-          9 │   ../etc: { role: app }
-            ·   ───┬──
-            ·      ╰── this key
-         10 │ environments:
-            ╰────
-          help: use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
-        config::type
+      × `../etc` is not a name
+        ╭─[stagecraft.yml:9:3]
+      8 │   api: { role: ap, rollout: { health_timeout: [60s], order: start-frist } }
+      9 │   ../etc: { role: app }
+        ·   ───┬──
+        ·      ╰── this key
+     10 │ environments:
+        ╰────
+      help: use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    config::type
 
-          × `environments.staging.protect` must be `true` or `false`, not a string
-            ╭─[stagecraft.yml:11:23]
-         10 │ environments:
-         11 │   staging: { protect: maybe }
-            ·                       ──┬──
-            ·                         ╰── a string
-         12 │   staging: { world: simulated }
-            ╰────
-        yaml::duplicate-key
+      × `environments.staging.protect` must be `true` or `false`, not a string
+        ╭─[stagecraft.yml:11:23]
+     10 │ environments:
+     11 │   staging: { protect: maybe }
+        ·                       ──┬──
+        ·                         ╰── a string
+     12 │   staging: { world: simulated }
+        ╰────
+    yaml::duplicate-key
 
-          × key `staging` is already defined at line 11
-            ╭─[stagecraft.yml:12:3]
-         11 │   staging: { protect: maybe }
-         12 │   staging: { world: simulated }
-            ·   ───┬───
-            ·      ╰── defined again
-            ╰────
-        "#);
+      × key `staging` is already defined at line 11
+        ╭─[stagecraft.yml:12:3]
+     11 │   staging: { protect: maybe }
+     12 │   staging: { world: simulated }
+        ·   ───┬───
+        ·      ╰── defined again
+        ╰────
+    ");
 }
 
 /// An environment as data small enough to read.
@@ -366,6 +367,15 @@ fn one_local_host_needs_no_roles_and_no_remote_store() {
 }
 
 #[test]
+fn paths_start_at_the_file() {
+    let files = Memory::new([("shop/stagecraft.yml", FULL)]);
+    let (config, _) = load(Path::new("shop/stagecraft.yml"), &files).unwrap();
+    let names = ["shop/docker-compose.yml", "shop/docker-compose.extra.yml"];
+    assert_eq!(config.compose_files(), names.map(Path::new));
+    assert_eq!(config.path("/etc/x"), Path::new("/etc/x"));
+}
+
+#[test]
 fn an_unknown_environment_has_a_neighbour() {
     let problem = good(FULL).environment("stagin").unwrap_err();
     assert_eq!(problem.help.as_deref(), Some("did you mean `staging`?"));
@@ -413,87 +423,6 @@ environments:
 }
 
 #[test]
-fn single_mistakes() {
-    for (text, expected) in MISTAKES {
-        let found = wrong(text);
-        assert!(found.contains(expected), "{text}\n--- wanted: {expected}\n--- found:\n{found}");
-        assert_eq!(found.lines().count(), 1, "{text}\n{found}");
-    }
-}
-
-const MISTAKES: &[(&str, &str)] = &[
-    ("", "there is no `project`"),
-    ("[]", "the file must be a mapping, not a list"),
-    ("project: kiosk", "`project` must be a mapping, not a string"),
-    ("project: { name: 7 }", "put the value in quotes"),
-    ("project: { name: Kiosk }", "`project.name` is not a lower-case name"),
-    ("project: { name: a }\nprojekt: {}", "did you mean `project`?"),
-    ("project: { name: a }\ncompose: []", "`compose` is empty"),
-    ("project: { name: a, registry: https://x }", "no scheme, no slash at the end"),
-    ("project: { name: a }\n---\nproject: { name: b }", "more than one document"),
-    ("project: { name: a }\nenvironments: { A: {} }", "`A` is not a lower-case name"),
-    ("project: { name: a }\nhosts: { app: [\"-oProxyCommand=x\"] }", "is not a name"),
-    (
-        "project: { name: a }\nhosts: { app: [{ name: x, address: -oX }] }",
-        "is not a host name or an IP address",
-    ),
-    ("project: { name: a }\nhosts: { app: [{ address: x }] }", "`hosts.app` has no `name`"),
-    ("project: { name: a }\nhosts: { app: [x, x] }", "lists the host `x` twice"),
-    ("project: { name: a }\nhosts: { app: [{ name: x, port: 0 }] }", "use 1 to 65535"),
-    (
-        "project: { name: a }\nhosts: { app: [x] }\nservices: { api: { role: app, rollout: { health_timeout: 60 } } }",
-        "must be a duration such as `30s`, not an integer",
-    ),
-    (
-        "project: { name: a }\nhosts: { app: [x] }\nservices: { api: { role: app, rollout: { health_timeout: 60 s } } }",
-        "is not a duration: `60 s`",
-    ),
-    ("project: { name: a }\nnetwork: { provider: tailscal }", "did you mean `tailscale`?"),
-    ("project: { name: a }\nnetwork: { provider: headscale }", "`headscale` needs its options"),
-    ("project: { name: a }\nstate: { store: s3 }", "`s3` needs a bucket"),
-    ("project: { name: a }\nservices: { api: { role: app } }", "list some under `hosts`"),
-    (
-        "project: { name: a }\nhosts: { a: [x], b: [y] }\nservices: { api: {} }\nenvironments: { qa: {} }",
-        "`api` has no role",
-    ),
-    (
-        "project: { name: a }\nhosts: { a: [x], b: [y] }\nservices: { api: { role: b } }\nenvironments: { qa: { hosts: { a: [z] } } }",
-        "`qa` has no host with the role `b`",
-    ),
-    (
-        "project: { name: a }\nhosts: { a: [{ name: x, address: h }, { name: y, address: h }] }\nenvironments: { qa: {} }",
-        "`x` and `y` are the same machine: h",
-    ),
-    (
-        "project: { name: a }\nenvironments: { qa: { hosts: { a: [x] }, env_file: .env } }",
-        "must be an absolute path",
-    ),
-    (
-        "project: { name: a }\nenvironments: { qa: { hosts: { a: [x] }, env_file: /a/../b } }",
-        "must be an absolute path",
-    ),
-    (
-        "project: { name: a }\nenvironments: { qa: { log_level: a, variables: { LOG_LEVEL: b } } }",
-        "`LOG_LEVEL` is set twice",
-    ),
-    ("project: { name: a }\nenvironments: { qa: { LogLevel: a } }", "unknown key `LogLevel`"),
-    (
-        "project: { name: a }\nenvironments: { qa: { domain: [a] } }",
-        "must be a string: a domain name, not a list",
-    ),
-    ("project: { name: a }\nenvironments: { qa: { hostss: [a] } }", "did you mean `hosts`?"),
-    (
-        "project: { name: a }\nenvironments: { qa: { api: { mode: contaner } } }",
-        "did you mean `container`?",
-    ),
-    (
-        "project: { name: a }\nenvironments: { qa: { variables: { A-B: c } } }",
-        "`A-B` is not a variable's name",
-    ),
-    ("project: { name: a", "not valid YAML"),
-];
-
-#[test]
 fn the_compose_files_have_the_last_word_on_names() {
     let text = "
 project: { name: kiosk }
@@ -516,8 +445,6 @@ environments:
         variables: ["POSTGRES_VOLUME".to_owned()].into(),
     };
     insta::assert_snapshot!(brief(&config.check_against(&names)), @r#"
-        - | config::service-without-role | the service `postgres` has no role, and there is more than one host | say where it runs, under `services`: `postgres: { role: ROLE }`
-        - | config::service-without-role | the service `worker` has no role, and there is more than one host | say where it runs, under `services`: `worker: { role: ROLE }`
         3 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
         5 `postgrs` not a service of the Compose files | config::unknown-service | unknown service `postgrs` | did you mean `postgres`?
         8 `env_fiel` not a key of `environments.qa` | config::unknown-key | unknown key `env_fiel` | did you mean `env_file`?
@@ -525,7 +452,92 @@ environments:
         10 `wroker` not a key of `environments.qa` | config::unknown-key | unknown key `wroker` | did you mean `worker`?
         11 `api` a service of the Compose files | config::type | the service `api` takes a mapping | write `api: { mode: container }`
         13 `POSTGRES_VOLUMES` not in the Compose files | config::unused-variable | nothing uses the variable `POSTGRES_VOLUMES` | did you mean `POSTGRES_VOLUME`?
+        - | config::service-without-role | the service `worker` has no role, and there is more than one host | say where it runs, under `services`: `worker: { role: ROLE }`
         "#);
+}
+
+const COMPOSE: &str = "
+services:
+  api: { image: \"api:${API_TAG}\" }
+  db: { image: db, volumes: [\"${DB_VOLUME:?}:/data\"], profiles: [own-db] }
+  worker: { image: worker }
+volumes: { data: {} }
+";
+
+/// Everything that is wrong with a file and the Compose files.
+fn project(text: &str, compose: &str) -> Vec<Diagnostic> {
+    let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
+    match load_project(Path::new("stagecraft.yml"), &files) {
+        Ok((_, warnings)) => warnings,
+        Err(problems) => problems,
+    }
+}
+
+#[test]
+fn mistakes_in_the_file_and_against_the_compose_files_come_together() {
+    let text = "
+project: { nam: a }
+hosts: { app: [one, two], db: [] }
+services: { apy: { role: app }, db: { role: db }, worker: { rol: app }, /x: {} }
+environments: { qa: { db_volume: data, api_tga: x, db: { replicas: many } }, dev: { domain: [] } }
+";
+    insta::assert_snapshot!(brief(&project(text, COMPOSE)), @"
+    2 `{ nam: a }` `name` belongs here | config::missing-key | `project` has no `name` | -
+    2 `nam` not a key of `project` | config::unknown-key | unknown key `nam` | did you mean `name`?
+    3 `[]` this value | config::value | `hosts.db` is empty | name at least one
+    4 `apy` not a service of the Compose files | config::unknown-service | unknown service `apy` | did you mean `api`?
+    4 `rol` not a key of `services.worker` | config::unknown-key | unknown key `rol` | did you mean `role`?
+    4 `/x` this key | config::name | `/x` is not a name | use letters, digits, `.`, `_` and `-`, beginning with a letter or digit
+    5 `api_tga` not a key of `environments.qa` | config::unknown-key | unknown key `api_tga` | did you mean `api_tag`?
+    5 `many` a string | config::type | `environments.qa.db.replicas` must be a whole number, not a string | -
+    5 `[]` a list | config::type | `environments.dev.domain` must be a string: a domain name, not a list | -
+    ");
+}
+
+#[test]
+fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
+    let text = "project: { name: a }\nnetwrk: {}\n";
+    insta::assert_snapshot!(brief(&project(text, "services: { api: { imge: x } }")), @r#"
+        2 `netwrk` not a key of the file | config::unknown-key | unknown key `netwrk` | did you mean `network`?
+        1 `imge` this key | compose::schema | services.api: unknown key `imge` | did you mean `image`?
+        "#);
+    insta::assert_snapshot!(brief(&wrong_project_without_compose(text)), @r#"
+        2 `netwrk` not a key of the file | config::unknown-key | unknown key `netwrk` | did you mean `network`?
+        - | compose::read | docker-compose.yml can't be read: it is not there | -
+        "#);
+    // Where it is unclear which Compose files are meant, none is missed.
+    let unclear = "project: { name: a }\ncompose: { a: b }\n";
+    assert_eq!(wrong_project_without_compose(unclear).len(), 1);
+}
+
+fn wrong_project_without_compose(text: &str) -> Vec<Diagnostic> {
+    load_project(Path::new("stagecraft.yml"), &Memory::new([("stagecraft.yml", text)])).unwrap_err()
+}
+
+#[test]
+fn values_are_checked_for_each_environment() {
+    let compose = "services: { api: { image: api, deploy: { replicas: \"${REPLICAS}\" } } }";
+    let text =
+        "project: { name: a }\nenvironments: { qa: { replicas: many }, dev: { replicas: 2 } }\n";
+    let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
+    let (config, _) = load_project(Path::new("stagecraft.yml"), &files).unwrap();
+    let found = |name| config.check_values(&config.environment(name).unwrap(), &files);
+    assert_eq!(brief(&found("dev")), "");
+    insta::assert_snapshot!(brief(&found("qa")), @r#"1 `"${REPLICAS}"` here | compose::type | services.api.deploy.replicas must be a whole number, not `…` | -"#);
+}
+
+#[test]
+fn a_good_project_has_nothing_to_complain_about() {
+    let text = "
+project: { name: a }
+hosts: { app: [one, two] }
+services: { api: { role: app }, worker: { role: app } }
+environments: { qa: { db_volume: data, api_tag: 1.0, db: { mode: external } } }
+";
+    assert_eq!(project(text, COMPOSE), []);
+    let unplaced = text.replace(", worker: { role: app }", "");
+    assert_eq!(project(&unplaced, COMPOSE).len(), 1);
+    assert_eq!(project(&text.replace("db_volume", "bd_volume"), COMPOSE).len(), 1);
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use crate::model::{RolloutOrder, Transport};
 
+use super::choices::choice;
 use super::decode::{Decode, Problems, record};
 use super::environment::EnvironmentSettings;
 use super::kinds::*;
 use super::schema::Definitions;
+use super::texts::*;
 use crate::config::yaml::{Entry, Map, Node, Value};
 
 record! {

@@ -27,7 +27,9 @@ pub(super) fn resolve(text: String) -> Value {
 /// The value of a scalar with an explicit tag such as `!!str`.
 pub(super) fn resolve_tagged(text: String, tag: String, plain: bool) -> Result<Value, String> {
     let value = match tag.as_str() {
-        "!!str" | "!" => return Ok(Value::String(text)),
+        "!!str" => return Ok(Value::String(text)),
+        // Somebody else's tag means nothing here.
+        _ if !tag.starts_with("!!") => return Ok(Value::String(text)),
         _ if plain || tag != "!!null" => resolve(text.clone()),
         _ => Value::String(text.clone()),
     };
@@ -150,6 +152,16 @@ fn is_timestamp(text: &str) -> bool {
         && !fraction.is_empty()
         && fraction.bytes().all(|byte| byte.is_ascii_digit())
         && zone_ok
+}
+
+/// A date as the time that it stands for, `2024-1-31` as `2024-01-31T00:00:00Z`; a date with a time
+/// stays as it is.
+pub(super) fn format_timestamp(text: &str) -> String {
+    let fields: Vec<&str> = text.split('-').collect();
+    match fields[..] {
+        [year, month, day] if day.len() <= 2 => format!("{year}-{month:0>2}-{day:0>2}T00:00:00Z"),
+        _ => text.to_owned(),
+    }
 }
 
 /// A float as Go's `%v` prints it: the shortest digits, with an exponent below 1e-4 and from 1e6.

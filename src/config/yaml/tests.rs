@@ -3,6 +3,7 @@ use std::sync::Arc;
 use serde_json::{Value as Json, json};
 
 use super::*;
+use crate::config::diagnostic::{Diagnostic, Source};
 
 fn read(text: &str) -> Result<Vec<Node>, Vec<Diagnostic>> {
     parse(&Arc::new(Source { name: "a.yml".to_owned(), text: text.to_owned() }))

@@ -27,7 +27,7 @@ const SILENCE_S: u32 = 15;
 /// is a sign of life. Only the shell itself has the lock's file open, so that it ends with it. A
 /// watchdog ends it when nothing has been heard for a while.
 const BODY: &str = r#"
-mkdir -p "$STORE/journal" || exit 1
+room journal
 command -v flock >/dev/null 2>&1 || { echo 'there is no flock command; install util-linux' >&2; exit 1; }
 exec 9>>"$STORE/lock" || exit 1
 if ! flock -n 9; then
@@ -174,10 +174,9 @@ impl HostLock {
                 || session.send(line).await.is_err()
             {
                 held.lost.store(true, Ordering::Relaxed);
-                return Err(broken(
-                    &held.host,
-                    "lost its lock: the connection has ended".to_owned(),
-                ));
+                let reason = session.reason().await.detail;
+                let reason = if reason.is_empty() { "the session has ended" } else { &reason };
+                return Err(broken(&held.host, format!("lost its lock: {reason}")));
             }
         }
         Ok(())

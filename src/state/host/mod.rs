@@ -27,12 +27,13 @@ pub struct HostStore {
 }
 
 /// Functions of the store's scripts: `place NAME` puts its input in a file below the store, whole
-/// or not at all.
+/// or not at all. `room NAME` makes a folder below it.
 const HELPERS: &str = r#"
 umask 077
 say() { printf '\n%s %s\n' "$M" "$*"; }
+room() { (umask 022; mkdir -p "$D") && mkdir -p "$STORE/$1" || exit 1; }
 place() {
-  mkdir -p "$STORE/${1%/*}" || exit 1
+  room "${1%/*}"
   new=$STORE/$1.$$.new
   cat >"$new" || exit 1
   size=$(wc -c <"$new") || exit 1

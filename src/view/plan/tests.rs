@@ -115,7 +115,7 @@ fn a_first_apply_takes_a_line_for_each_thing() {
       + host.app-1         /var/lib/stagecraft/shop/staging
       + network.app-1/net  shop-staging_net
       + env.app-1          2 keys
-      + service.app-1/api  shop/api:v1, 2 replicas
+      + service.app-1/api  shop-api:v2, 2 replicas
       + release.staging    recorded as release 1
 
     Plan: 4 to add, 0 to change, 0 to destroy.
@@ -144,6 +144,7 @@ fn each_cause_is_explained() {
         sensitive("environment.KEY"),
     ];
     rolled.rollout = Some(Rollout {
+        image: "shop-api:v2".into(),
         reason: Some("it publishes host port 80".into()),
         ..rollout(RolloutOrder::StopFirst, 1, 1, &["shop-api-1", "shop-api-2"])
     });
@@ -336,6 +337,7 @@ fn nothing_from_outside_drives_the_terminal() {
                 fields: vec![field(evil, json!(evil), json!([evil]))],
                 diff: Some(format!("+{evil}\n")),
                 rollout: Some(Rollout {
+                    image: "shop-api:v2".into(),
                     reason: Some(evil.into()),
                     ..rollout(RolloutOrder::StopFirst, 1, 1, &[evil])
                 }),

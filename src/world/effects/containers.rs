@@ -13,12 +13,16 @@ up() {
   shift
   set -- --project-directory "$D" -p "$P" -f "$file" --progress quiet up -d --no-deps --no-build --pull never "$@"
   if [ -n "$E" ] && [ -f "$E" ]; then set -- --env-file "$E" "$@"; fi
-  try compose "$@"
+  said=$(compose "$@" 2>&1) && return
+  printf '%s\n' "$said" | mask >&2
+  printf 'stagecraft-command: compose %s\n' "$*" >&2
+  exit 1
 }
 "#;
 
 /// What is there beside the named containers already counts, and nothing is ever taken away: were
-/// Compose told of fewer than there are, it would remove the oldest, which still serve.
+/// Compose told of fewer than there are, it would remove the oldest, which still serve. It cannot
+/// work beside a paused container, so such a one is woken, and it starts one that was stopped.
 pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
     format!(
         "{UP}BESIDE={}\nS={}\nWANT={replicas}\n\
@@ -27,6 +31,7 @@ pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
          for id in $all; do\n  case $BESIDE in *\" $id \"*) kept=$((kept + 1)) ;; *) new=$((new + \
          1)) ;; esac\ndone\n\
          [ \"$new\" -le \"$WANT\" ] || WANT=$new\n\
+         [ \"$kept\" -eq 0 ] || for id in $(docker ps -q --no-trunc --filter status=paused); do\n  case $BESIDE in *\" $id \"*) docker unpause \"$id\" >/dev/null ;; esac\ndone\n\
          up \"$F\" --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n",
         id_set(beside),
         quote(service),

@@ -25,7 +25,7 @@ const BODY: &str = r#"
 # The time in hundredths of a second.
 clock() { if read -r up _ </proc/uptime; then now=${up%.*}${up#*.}; else now=$(date +%s)00; fi 2>/dev/null; }
 look() {
-  docker inspect --type container --format '{{.Id}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}} {{.RestartCount}} {{.Name}}' "$@" 2>/dev/null
+  docker inspect --type container --format '{{.ID}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.FailingStreak}}{{else}}0{{end}} {{.Name}}' "$@" 2>/dev/null
 }
 report() {
   for id in "$@"; do
@@ -48,13 +48,16 @@ while :; do
   table=''
   [ -z "$mine" ] || table=$(look $mine)
   good=0 seen=0 bad='' waiting='' why=''
-  while read -r id state health code restarts name; do
+  while read -r id state health code restarts streak name; do
     [ -n "$id" ] || continue
     seen=$((seen + 1))
     case $base in
       *" $id:"*) first=${base##*" $id:"}; first=${first%% *} ;;
-      *) first=$restarts; base="$base$id:$restarts " ;;
+      *) first=$restarts:$streak; base="$base$id:$first " ;;
     esac
+    # A container that was paused is unhealthy until its next check: one more failure tells.
+    [ "$health" != unhealthy ] || [ "$streak" -gt "${first#*:}" ] || health=starting
+    first=${first%:*}
     case $state,$health,$COMPLETES in
       exited,*,1) if [ "$code" = 0 ]; then good=$((good + 1)); else bad="$bad $id" why="${name#/} exited with code $code"; fi ;;
       exited,*|dead,*) bad="$bad $id" why="${name#/} exited with code $code" ;;
@@ -70,7 +73,7 @@ while :; do
   done <<TABLE
 $table
 TABLE
-  if [ -n "$bad" ]; then echo "$why"; report $bad; exit 3; fi
+  if [ -n "$bad" ]; then echo "$why"; report $bad | mask; exit 3; fi
   clock
   if [ "$good" -ge "$WANT" ]; then
     [ "$COMPLETES" = 0 ] && [ "$WATCH" -gt 0 ] || exit 0
@@ -80,7 +83,7 @@ TABLE
     good_since=''
     if [ "$((now - begin))" -ge "$LIMIT" ]; then
       echo "$good of $WANT"
-      report $waiting
+      report $waiting | mask
       exit 4
     fi
   fi

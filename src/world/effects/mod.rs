@@ -23,7 +23,8 @@ const REASON: &str = "stagecraft-reason: ";
 
 /// Functions that the scripts of effects use. `try` runs a command and gives up, naming it, when
 /// it fails; `give_up` names a reason. `lenient PATTERN` is a `try` for which error lines that
-/// match PATTERN are no failure.
+/// match PATTERN are no failure. `mask` copies its input without the values of the env file in force:
+/// an application may say them, and who rolls back need not know them.
 const HELPERS: &str = r#"
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
 try() { "$@" || { printf 'stagecraft-command: %s\n' "$*" >&2; exit 1; }; }
@@ -36,6 +37,44 @@ lenient() {
   exit 1
 }
 GONE='no such container\|no such network\|no such volume\|network .* not found\|removal of container .* is already in progress'
+mask() {
+  if [ -z "$E" ] || [ ! -r "$E" ]; then cat; return; fi
+  awk -v file="$E" '
+    function add(value,  i) {
+      if (length(value) < 6) return
+      for (i = ++count; i > 1 && length(values[i - 1]) < length(value); i--) values[i] = values[i - 1]
+      values[i] = value
+    }
+    BEGIN {
+      while ((getline line < file) > 0) {
+        sub(/^[ \t]*(export[ \t]+)?[A-Za-z_][A-Za-z0-9_.-]*[ \t]*[=:][ \t]*/, "", line)
+        sub(/[ \t\r]+$/, "", line)
+        mark = substr(line, 1, 1)
+        if (mark == "\"" || mark == "\047") line = substr(line, 2)
+        if (line ~ /["\047]$/) line = substr(line, 1, length(line) - 1)
+        if (mark == "\"") { gsub(/\\"/, "\"", line); gsub(/\\\$/, "$", line) }
+        parts = split(line, part, /\\[nr]/)
+        for (i = 1; i <= parts; i++) {
+          add(part[i])
+          if (mark == "\"" && part[i] ~ /\\\\/) { gsub(/\\\\/, "\\", part[i]); add(part[i]) }
+        }
+      }
+    }
+    {
+      out = $0
+      for (i = 1; i <= count; i++) {
+        rest = out
+        out = ""
+        while ((at = index(rest, values[i])) > 0) {
+          out = out substr(rest, 1, at - 1) "\001"
+          rest = substr(rest, at + length(values[i]))
+        }
+        out = out rest
+      }
+      gsub(/\001/, "(sensitive)", out)
+      print out
+    }'
+}
 members() {
   docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$P" \
     --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False

@@ -130,9 +130,21 @@ pub fn pull(image: &str, pin: Option<&ImagePin>) -> String {
         );
     };
     let id = quote(&pin.id);
+    // An image whose last name went keeps its layers but forgets its digest. It is asked for again
+    // so that a later release can still name it; without the registry it runs all the same.
+    let remember = match &pin.digest {
+        Some(digest) => {
+            let exact = quote(&format!("{}@{digest}", repository(image)));
+            format!(
+                "{id_of} {exact} >/dev/null 2>&1 || docker pull -q {exact} >/dev/null 2>&1 || :\n  "
+            )
+        }
+        None => String::new(),
+    };
     let mut script = format!(
         "[ \"$({id_of} {reference} 2>/dev/null)\" != {id} ] || exit 0\n\
-         if {id_of} {id} >/dev/null 2>&1; then\n  try docker tag {id} {reference}\n  exit 0\nfi\n"
+         if {id_of} {id} >/dev/null 2>&1; then\n  {remember}try docker tag {id} {reference}\n  \
+         exit 0\nfi\n"
     );
     match &pin.digest {
         Some(digest) => {

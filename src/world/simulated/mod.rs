@@ -20,7 +20,7 @@ pub use containers::Verdict;
 use stage::Stage;
 
 /// Reads a rendered Compose file's text.
-pub type ReadCompose = Arc<dyn Fn(&str) -> ComposeFile + Send + Sync>;
+pub type ReadCompose = Arc<dyn Fn(&str) -> Arc<ComposeFile> + Send + Sync>;
 
 /// What a rendered Compose file says.
 #[derive(Debug, Clone, Default, PartialEq)]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use std::sync::Arc;
+
 use super::{ComposeFile, Faults, ReadCompose, SimulatedHost, digests, version_of};
 use crate::model::{
     Act, COMPOSE_FILE, Failure, FileState, ImagePin, Object, ObjectState, Site, digest_of,
@@ -168,7 +170,7 @@ impl Stage<'_> {
     }
 
     /// A Compose file: the one given, or the one in force.
-    pub fn compose(&self, given: Option<&str>) -> ComposeFile {
+    pub fn compose(&self, given: Option<&str>) -> Arc<ComposeFile> {
         let in_force = self.host.state.files.get(COMPOSE_FILE);
         (self.read)(given.or(in_force.map(|file| file.content.as_str())).unwrap_or_default())
     }

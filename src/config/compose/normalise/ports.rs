@@ -8,7 +8,7 @@ use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
 
 /// A service publishes fewer ports than this; ranges could otherwise fill the memory.
-const MAX_PORTS: usize = 200_000;
+const MAX_PORTS: usize = 100_000;
 
 /// Rewrites a list of ports.
 pub(super) fn rewrite(node: &mut Node, reading: Reading) -> Outcome {
@@ -27,11 +27,13 @@ pub(super) fn rewrite(node: &mut Node, reading: Reading) -> Outcome {
         match parse(&short) {
             Ok(found) => ports.extend(found.into_iter().map(|port| port.into_node(&item.span))),
             // Without interpolation Compose leaves the whole list as it is.
-            Err(_) if reading == Reading::Lenient && !has_reference(&short) => return Ok(()),
-            Err(_) if reading == Reading::Lenient => match templated(&short) {
-                Some(port) => ports.push(port.into_node(&item.span)),
-                None => ports.push(item.clone()),
-            },
+            Err(_) if reading == Reading::Raw => return Ok(()),
+            Err(_) if reading == Reading::Template && has_reference(&short) => {
+                match templated(&short) {
+                    Some(port) => ports.push(port.into_node(&item.span)),
+                    None => ports.push(item.clone()),
+                }
+            }
             Err(message) => return Err(message),
         }
         if ports.len() > MAX_PORTS {
@@ -91,13 +93,10 @@ fn split(short: &str, colons: &[usize]) -> (String, String, String) {
 
 /// The protocol and the port before it.
 fn split_protocol(port: &str) -> (String, &str) {
-    let mut parts = port.split('/');
-    let first = parts.next().unwrap_or_default();
-    match parts.next() {
-        _ if first.is_empty() => (String::new(), ""),
-        None => ("tcp".to_owned(), port),
-        Some("") => ("tcp".to_owned(), first),
-        Some(protocol) => (protocol.to_ascii_lowercase(), first),
+    match port.split_once('/').unwrap_or((port, "")) {
+        ("", _) => (String::new(), ""),
+        (port, "") => ("tcp".to_owned(), port),
+        (port, protocol) => (protocol.to_ascii_lowercase(), port),
     }
 }
 
@@ -161,17 +160,12 @@ fn range(text: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// The address before the ports; IPv6 stands in brackets.
+/// The address before the ports; an IPv6 one may stand in brackets.
 fn address_of(text: &str) -> Result<String, String> {
-    let invalid = || format!("`{text}` is not an IP address; IPv6 ones stand in brackets");
-    let inner = match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(inner) => inner,
-        None if text.contains([':', '[', ']']) => return Err(invalid()),
-        None => text,
-    };
+    let inner = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
     match inner.is_empty() || inner.parse::<IpAddr>().is_ok() {
         true => Ok(inner.to_owned()),
-        false => Err(invalid()),
+        false => Err(format!("`{text}` is not an IP address")),
     }
 }
 
@@ -214,10 +208,11 @@ mod tests {
         assert_eq!(long("80"), ["||80|tcp"]);
         assert_eq!(long("127.0.0.1:8080:80/UDP"), ["127.0.0.1|8080|80|udp"]);
         assert_eq!(long("[::1]::80"), ["::1||80|tcp"]);
+        assert_eq!(long("::1:80:80"), ["::1|80|80|tcp"]);
         assert_eq!(long("8000-8001:80-81"), ["|8000|80|tcp", "|8001|81|tcp"]);
         assert_eq!(long("8000-8010:80"), ["|8000-8010|80|tcp"]);
         assert_eq!(long("99-100"), ["||100|tcp", "||99|tcp"]);
-        for short in ["", "a", "80:", "1-2:3-5", "::1:80:80", "80/x", "70000", "x:1:1", "+80"] {
+        for short in ["", "a", "80:", "1-2:3-5", "80/tcp/x", "80/x", "70000", "x:1:1", "+80"] {
             assert!(parse(short).is_err(), "{short}");
         }
     }

@@ -25,7 +25,7 @@ pub(super) fn rewrite(node: &mut Node, reading: Reading) -> Outcome {
         _ => return unexpected(node),
     };
     // What a reference stands for decides between a path and a volume's name.
-    let undecided = reading == Reading::Lenient && short.starts_with("${") && {
+    let undecided = reading == Reading::Template && short.starts_with("${") && {
         let first = outside_references(&short, ':').first().map_or("", |at| &short[..*at]);
         has_reference(first)
     };
@@ -37,7 +37,7 @@ pub(super) fn rewrite(node: &mut Node, reading: Reading) -> Outcome {
             node.value = mount.into_value(node);
             Ok(())
         }
-        Err(_) if reading == Reading::Lenient => Ok(()),
+        Err(_) if reading != Reading::Strict => Ok(()),
         Err(message) => Err(message),
     }
 }

@@ -18,6 +18,8 @@ pub(super) fn write(shape: &Shape, node: &Node, flavour: Flavour) -> Written {
         Shape::Choice => boolean(node).map(|value| Some(Json::Bool(value))),
         Shape::Int => integer(node).map(|value| (value != 0).then(|| Json::from(value))),
         Shape::Count => integer(node).map(|value| Some(Json::from(value))),
+        Shape::Unsigned => unsigned(node).map(|value| (value != 0).then(|| Json::from(value))),
+        Shape::UnsignedCount => unsigned(node).map(|value| Some(Json::from(value))),
         Shape::Float => float(node),
         Shape::Bytes => {
             let bytes = match &node.value {
@@ -88,6 +90,17 @@ fn integer(node: &Node) -> Result<i64, String> {
         Value::String(text) => {
             text.parse().map_err(|_| format!("must be a whole number, not `{text}`"))
         }
+        _ => wanted(node, "a whole number"),
+    }
+}
+
+/// Compose reads no text into these.
+fn unsigned(node: &Node) -> Result<u64, String> {
+    match node.value {
+        Value::Int(value) => {
+            u64::try_from(value).map_err(|_| format!("must be 0 or more, not {value}"))
+        }
+        Value::Float(value) if value >= 0.0 => Ok(value as u64),
         _ => wanted(node, "a whole number"),
     }
 }

@@ -81,12 +81,12 @@ const THROTTLE: Shape =
     value(&[zero("path", "Path", Shape::Text), zero("rate", "Rate", Shape::Bytes)]);
 
 const BLKIO: &[Field] = &[
-    f("weight", Shape::Int),
+    f("weight", Shape::Unsigned),
     f(
         "weight_device",
         Shape::List(&value(&[
             zero("path", "Path", Shape::Text),
-            zero("weight", "Weight", Shape::Int),
+            zero("weight", "Weight", Shape::Unsigned),
         ])),
     ),
     f("device_read_bps", Shape::List(&THROTTLE)),
@@ -104,7 +104,7 @@ const DEVICE_REQUEST: Shape = value(&[
 ]);
 
 const UPDATE: &[Field] = &[
-    f("parallelism", Shape::Count),
+    f("parallelism", Shape::UnsignedCount),
     f("delay", Shape::Delay),
     f("failure_action", Shape::Text),
     f("monitor", Shape::Delay),
@@ -138,7 +138,7 @@ const DEPLOY: &[Field] = &[
         pointer(&[
             f("condition", Shape::Text),
             f("delay", Shape::Duration),
-            f("max_attempts", Shape::Count),
+            f("max_attempts", Shape::UnsignedCount),
             f("window", Shape::Duration),
         ]),
     ),
@@ -147,7 +147,7 @@ const DEPLOY: &[Field] = &[
         value(&[
             f("constraints", Shape::Strings),
             f("preferences", Shape::List(&value(&[f("spread", Shape::Text)]))),
-            f("max_replicas_per_node", Shape::Int),
+            f("max_replicas_per_node", Shape::Unsigned),
         ]),
     ),
     f("endpoint_mode", Shape::Text),
@@ -157,7 +157,7 @@ const HEALTHCHECK: &[Field] = &[
     f("test", Shape::Test),
     f("timeout", Shape::Duration),
     f("interval", Shape::Duration),
-    f("retries", Shape::Count),
+    f("retries", Shape::UnsignedCount),
     f("start_period", Shape::Duration),
     f("start_interval", Shape::Duration),
     f("disable", Shape::Flag),
@@ -179,7 +179,7 @@ const PORT: Shape = value(&[
     f("name", Shape::Text),
     f("mode", Shape::Text),
     f("host_ip", Shape::Text),
-    f("target", Shape::Int),
+    f("target", Shape::Unsigned),
     f("published", Shape::Text),
     f("protocol", Shape::Text),
     f("app_protocol", Shape::Text),
@@ -204,7 +204,7 @@ const MOUNT: Shape = value(&[
         "volume",
         pointer(&[f("labels", Shape::Pairs), f("nocopy", Shape::Flag), f("subpath", Shape::Text)]),
     ),
-    f("tmpfs", pointer(&[f("size", Shape::Bytes), f("mode", Shape::Int)])),
+    f("tmpfs", pointer(&[f("size", Shape::Bytes), f("mode", Shape::Unsigned)])),
     f("image", pointer(&[f("subpath", Shape::Text)])),
 ]);
 

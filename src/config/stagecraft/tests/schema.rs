@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value as Json, json};
 
 use super::super::decode::{Decode, Problems};
-use super::super::{File, schema};
+use super::super::*;
 use super::FULL;
 use crate::config::yaml;
 
@@ -16,7 +16,7 @@ fn loader_accepts(data: &Json) -> Result<(), String> {
     let documents = yaml::parse(&source).unwrap();
     let mut problems = Problems::default();
     File::decode(&documents[0], &mut problems);
-    match problems.into_vec().as_slice() {
+    match problems.finish().0.as_slice() {
         [] => Ok(()),
         problems => Err(super::brief(problems)),
     }
@@ -199,5 +199,39 @@ fn the_specification_lists_every_key() {
             found,
             "no table of docs/stagecraft-spec.md lists exactly the keys of {name}: {keys:?}"
         );
+    }
+}
+
+/// A rule in code and the same rule as the schema's pattern.
+fn rule<R: Rule>() -> (fn(&str) -> bool, jsonschema::Validator) {
+    let pattern = json!({ "pattern": R::PATTERN });
+    (R::fits, jsonschema::validator_for(&pattern).unwrap())
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn patterns_are_the_rules(texts in proptest::collection::vec("[aZ0._/:@%*~$ é\n\0-]{0,5}|https?://[a/ ]{0,3}", 200)) {
+        let rules = [
+            rule::<Name>(), rule::<Label>(), rule::<Variable>(), rule::<SnakeCase>(),
+            rule::<HostAddress>(), rule::<User>(), rule::<Domain>(), rule::<Registry>(),
+            rule::<Url>(), rule::<FilePath>(), rule::<Text>(), rule::<Word>(),
+        ];
+        for (at, (fits, pattern)) in rules.iter().enumerate() {
+            for text in &texts {
+                proptest::prop_assert_eq!(fits(text), pattern.is_valid(&json!(text)), "rule {}: {:?}", at, text);
+            }
+        }
+    }
+}
+
+#[test]
+fn names_cannot_climb_or_command() {
+    for text in ["a", "A1", "app-1", "a.b_c", "0"] {
+        assert!(Name::fits(text), "{text}");
+    }
+    for text in ["", ".", "..", "-a", "a/b", "a b", "a\n", "_a", "é", "a\\b", "$a", "a:b", "a@b"] {
+        assert!(!Name::fits(text), "{text}");
     }
 }

@@ -1,0 +1,174 @@
+"""The measurements: runs them, writes `docs/benchmarks.md`, fails when a target is missed."""
+
+import argparse
+import json
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import hosts
+import plans
+import startup
+from measure import Failed, skipped
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- begin: written by tests/bench/run -->", "<!-- end -->"
+ATTEMPTS = 3
+
+PARTS = {
+    "startup": startup.measure,
+    "plan": plans.measure,
+    "noop": hosts.noop,
+    "fleet": hosts.fleet,
+}
+IN_A_LAB = ("noop", "fleet")
+
+
+class Context:
+    """What every part is told."""
+
+    target = ROOT / "target" / "bench"
+    ours = ROOT / "target" / "release" / "stagecraft"
+    worlds = ROOT / "target" / "release" / "bench-world"
+    venv = target / "venv"
+
+
+def attempts(name, context):
+    """A part's rows. The machine may be busy with other things: a miss is measured again."""
+    rows = []
+    for attempt in range(1, ATTEMPTS + 1):
+        rows = PARTS[name](context)
+        missed = [row for row in rows if row["met"] is False]
+        for row in rows:
+            show(row)
+        if not missed:
+            break
+        print(f"--- {name}: {len(missed)} missed in attempt {attempt} of {ATTEMPTS}", flush=True)
+    return rows
+
+
+def show(row):
+    """One row, for people who watch."""
+    verdict = {True: "met", False: "MISSED", None: "no target"}[row["met"]]
+    print(
+        f"{row['what']}: {row['ours']}, beside {row['beside']}: {row['theirs']}; "
+        f"{row['ratio']} ({row['target']}) {verdict}",
+        flush=True,
+    )
+
+
+def in_a_lab(names, context):
+    """Runs parts in a lab of their own, in a network of its own; rows by part."""
+    why = lab_is_missing()
+    if why:
+        skipped(" and ".join(names), why)
+        if os.environ.get("CI") == "true":
+            sys.exit("!!! in CI everything must run")
+        return {}
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="stagecraft-bench."))
+    try:
+        results = folder / "rows.json"
+        env = {**os.environ, "STAGECRAFT_LAB": str(folder / "lab")}
+        inside = [sys.executable, "-B", __file__, "--inside", results, *names]
+        subprocess.run([ROOT / "tests" / "lab" / "alone", *inside], env=env, check=True)
+        return json.loads(results.read_text())
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def lab_is_missing():
+    """Why no lab can be brought up here; nothing where one can."""
+    if os.getuid() != 0:
+        return "it needs root to make network namespaces"
+    tools = ("dockerd", "sshd", "docker-registry", "ip", "unshare")
+    missing = [tool for tool in tools if not shutil.which(tool)]
+    return f"{', '.join(missing)} missing; .ci/run install installs them" if missing else ""
+
+
+def inside(results, names):
+    """The parts that need a lab, in its network."""
+    light = hosts.LIGHT_HOSTS if "fleet" in names else 0
+    print(hosts.lab("up", "1" if "noop" in names else "0", "--light", str(light)), flush=True)
+    rows = {name: attempts(name, Context) for name in names}
+    pathlib.Path(results).write_text(json.dumps(rows))
+
+
+def machine():
+    """The machine in words, without a name or a date."""
+    model = next(
+        (
+            line.split(":", 1)[1].strip()
+            for line in pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        ),
+        platform.machine(),
+    )
+    kib = int(pathlib.Path("/proc/meminfo").read_text().split()[1])
+    cores = os.cpu_count()
+    return f"{cores} cores ({model}), {kib / 1024 / 1024:.0f} GiB of memory, Linux"
+
+
+def write(rows):
+    """Replaces the generated part of the page."""
+    lines = [
+        BEGIN,
+        f"Machine: {machine()}. Medians of interleaved runs of whole processes.",
+        "",
+        "| what | Stagecraft | beside | its value | ratio | target | |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        verdict = {True: "met", False: "**missed**", None: ""}[row["met"]]
+        cells = ("what", "ours", "beside", "theirs", "ratio", "target")
+        lines.append(f"| {' | '.join(row[cell] for cell in cells)} | {verdict} |")
+    text = PAGE.read_text()
+    before, rest = text.split(BEGIN, 1)
+    after = rest.split(END, 1)[1]
+    PAGE.write_text("".join([before, "\n".join(lines), "\n", END, after]))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--inside")
+    parser.add_argument("names", nargs="*")
+    given = parser.parse_args()
+    if given.inside:
+        return inside(given.inside, given.names)
+
+    wanted = [name for name in PARTS if not given.names or any(n in name for n in given.names)]
+    by_part = {name: attempts(name, Context) for name in wanted if name not in IN_A_LAB}
+    within = [name for name in wanted if name in IN_A_LAB]
+    if within:
+        by_part.update(in_a_lab(within, Context))
+    extra = compose_config(given.names)
+    rows = [row for name in PARTS for row in by_part.get(name, [])] + extra
+    if not given.names and all(name in by_part for name in PARTS):
+        write(rows)
+    missed = [row for row in rows if row["met"] is False]
+    print(f"\nbench: {len(rows)} measured, {len(missed)} missed", flush=True)
+    return 1 if missed else 0
+
+
+def compose_config(names):
+    """The rows of the loader's own measurement, where there is one: it prints them as JSON."""
+    program = HERE / "compose_config"
+    if not program.exists() or (names and not any(n in "compose_config" for n in names)):
+        return []
+    said = subprocess.run([program, Context.ours], stdout=subprocess.PIPE, check=True).stdout
+    rows = json.loads(said)
+    for row in rows:
+        show(row)
+    return rows
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failed as failed:
+        sys.exit(f"bench: {failed}")
