@@ -202,3 +202,6 @@ async fn perform(world: &World, host: Option<&Host>, effect: &Effect) -> Result<
 fn milliseconds(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,13 +142,17 @@ fn essence(state: &SimulatedState) -> String {
             .collect();
         containers.sort();
         let (files, networks) = (&found.state.files, &found.state.networks);
+        if containers.is_empty() && files.is_empty() && networks.is_empty() && found.env.is_none() {
+            // As good as a host that was never touched.
+            continue;
+        }
         text.push(format!("{host} {containers:?} {files:?} {networks:?} {:?}", found.env));
     }
     text.join("\n")
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// From any state, also a strange or half-made one, the plan leads to the desired state; and
     /// the plan of the desired state is empty.

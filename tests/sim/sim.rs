@@ -48,6 +48,7 @@ pub struct Process {
     pub blind: BTreeSet<String>,
     /// What it saw at first, for a known bug.
     pub first_look: BTreeMap<String, Sight>,
+    pub first_releases: Option<Vec<Release>>,
     pub relooks: bool,
 }
 

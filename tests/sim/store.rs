@@ -66,8 +66,13 @@ impl OtherStore for Shelves {
     fn releases(&self) -> Later<'_, Vec<Release>> {
         Box::pin(async move {
             Sim::sleep(10).await;
-            let inner = self.sim.now();
-            Ok(inner.shelf.releases.values().map(|(release, _)| release.clone()).collect())
+            let mut inner = self.sim.now();
+            let found: Vec<Release> =
+                inner.shelf.releases.values().map(|(release, _)| release.clone()).collect();
+            let skips = inner.bug == Some(Bug::SkipSecondLook);
+            let Some(process) = inner.processes.get_mut(&self.process) else { return Ok(found) };
+            let first = process.first_releases.get_or_insert_with(|| found.clone()).clone();
+            Ok(if skips && process.relooks { first } else { found })
         })
     }
 

@@ -41,6 +41,8 @@ struct Errand {
     prune: bool,
     dies_in: Option<u64>,
     stops_after_ms: Option<u64>,
+    /// How long the plan is thought about before it is applied.
+    thinks_ms: u64,
 }
 
 /// How an errand ended.
@@ -174,6 +176,7 @@ impl Story {
             dies_in: rng.chance(30).then(|| rng.between(1, 90)),
             stops_after_ms: rng.chance(8).then(|| rng.between(0, 20_000)),
             prune: rng.chance(5),
+            thinks_ms: if rng.chance(30) { rng.between(1000, 20_000) } else { 0 },
             ..errand
         }
     }
@@ -434,6 +437,7 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
         }
         inner.watch.intends(id, &planned.desired);
     }
+    Sim::sleep(errand.thinks_ms).await;
     let (stop, stopped) = watch::channel(false);
     let stop = Arc::new(stop);
     if let Some(after_ms) = errand.stops_after_ms {

@@ -1,0 +1,127 @@
+//! The executor against a world that only takes notes.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::*;
+use crate::model::{Act, PLAN_FORMAT, Request, Sight, Summary, Transport};
+use crate::world::{Later, OtherWorld};
+
+/// Notes what is done; one act fails.
+#[derive(Clone, Default)]
+struct Notes {
+    done: Arc<Mutex<Vec<String>>>,
+    fails: &'static str,
+}
+
+impl OtherWorld for Notes {
+    fn probe<'a>(&'a self, _: &'a Host) -> Later<'a, Sight> {
+        Box::pin(async { Sight::Seen(Box::default()) })
+    }
+    fn perform<'a>(&'a self, _: &'a Host, effect: &'a Effect) -> Later<'a, Result<(), Failure>> {
+        let Act::RemoveFile { path } = &effect.act else { unreachable!() };
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
+        let result = if path == self.fails { Err(Failure::new("no")) } else { Ok(()) };
+        Box::pin(async move { result })
+    }
+}
+
+/// A journal that is lost after so many lines.
+struct Lines(usize);
+
+impl Sink for Lines {
+    async fn event(&mut self, _: &Event) -> ControlFlow<()> {
+        match self.0.checked_sub(1) {
+            Some(left) => {
+                self.0 = left;
+                ControlFlow::Continue(())
+            }
+            None => ControlFlow::Break(()),
+        }
+    }
+}
+
+fn effect(name: &str) -> Effect {
+    Effect { host: "a".into(), act: Act::RemoveFile { path: name.into() } }
+}
+
+/// Three steps of one resource in a row; the first two have an undoing.
+fn plan() -> Plan {
+    let step = |id: usize, name: &str, undo: Vec<Effect>| Step {
+        id,
+        address: Address::service("a", "api"),
+        effect: effect(name),
+        after: if id > 1 { vec![id - 1] } else { Vec::new() },
+        undo,
+    };
+    Plan {
+        format_version: PLAN_FORMAT.into(),
+        project: "shop".into(),
+        environment: "test".into(),
+        request: Request::default(),
+        version: None,
+        base_release: None,
+        desired_digest: String::new(),
+        observed_digest: String::new(),
+        summary: Summary::default(),
+        changes: Vec::new(),
+        blocked: Vec::new(),
+        notes: Vec::new(),
+        steps: vec![
+            step(1, "start", vec![effect("remove new")]),
+            step(2, "healthy", vec![effect("remove new")]),
+            step(3, "stop old", Vec::new()),
+        ],
+    }
+}
+
+async fn run(fails: &'static str, lines: usize) -> (Vec<String>, Outcome) {
+    let notes = Notes { fails, ..Notes::default() };
+    let host = Host {
+        name: "a".into(),
+        address: "a".into(),
+        user: None,
+        port: None,
+        identity_file: None,
+        transport: Transport::Ssh,
+        roles: BTreeSet::new(),
+    };
+    let world = Arc::new(World::Other(Box::new(notes.clone())));
+    // Nobody can ask to stop any more: the channel is closed from the beginning.
+    let (_, stop) = watch::channel(false);
+    let hosts = [(host.name.clone(), host)].into();
+    let report = execute(&plan(), &hosts, world, &mut Lines(lines), stop).await;
+    let done = notes.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    (done, report.outcome)
+}
+
+#[tokio::test]
+async fn all_steps_are_done_when_nobody_can_stop_them() {
+    let (done, outcome) = run("", 100).await;
+    assert_eq!(done, ["start", "healthy", "stop old"]);
+    assert_eq!(outcome, Outcome::Succeeded);
+}
+
+#[tokio::test]
+async fn what_fails_is_undone() {
+    let (done, outcome) = run("healthy", 100).await;
+    assert_eq!(done, ["start", "healthy", "remove new"]);
+    assert_eq!(outcome, Outcome::Failed);
+}
+
+#[tokio::test]
+async fn new_containers_stay_when_taking_the_old_away_fails() {
+    // The stop was done and its answer lost; removing the new ones would have left nothing.
+    let (done, outcome) = run("stop old", 100).await;
+    assert_eq!(done, ["start", "healthy", "stop old"]);
+    assert_eq!(outcome, Outcome::Failed);
+}
+
+#[tokio::test]
+async fn nothing_begins_once_the_journal_is_lost() {
+    // With the journal goes the lock: somebody else may be at work.
+    let (done, outcome) = run("", 3).await;
+    assert_eq!(done, ["start"]);
+    assert_eq!(outcome, Outcome::Interrupted);
+    let (done, _) = run("start", 2).await;
+    assert_eq!(done, ["start"], "an undoing, too, needs its line");
+}
