@@ -3,10 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod blocked;
 mod drift;
 mod first;
 mod harness;
 mod hosts;
+mod lock;
 mod removal;
 mod rollback;
 mod rollout;
