@@ -10,8 +10,11 @@ mod first;
 mod harness;
 mod hosts;
 mod lock;
+mod order;
 mod removal;
 mod rollback;
 mod rollout;
 mod saved;
 mod shop;
+#[path = "../common/shuffle.rs"]
+mod shuffle;
