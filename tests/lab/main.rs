@@ -15,6 +15,7 @@ mod removal;
 mod rollback;
 mod rollout;
 mod saved;
+mod secrets;
 mod shop;
 #[path = "../common/shuffle.rs"]
 mod shuffle;
