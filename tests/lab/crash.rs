@@ -1,12 +1,14 @@
 //! The program can end at any instant: what is left is told truthfully, and finished by the next
 //! apply.
 
+use crate::harness::eventually;
 use crate::shop::{Following, Shop};
 
 /// After an end in the middle: the plan says that there is something to do, the next apply does it,
 /// and nothing is left over.
 #[track_caller]
 fn is_finished_by_the_next(shop: &Shop, version: &str) {
+    comes_to_rest(shop);
     shop.stagecraft(&["plan", "--detailed-exitcode"]).exits(2);
     shop.apply();
     shop.is_settled();
@@ -20,6 +22,12 @@ fn is_finished_by_the_next(shop: &Shop, version: &str) {
         assert_eq!(shop.lab.console(host, files).ok(), "");
     }
     assert_eq!(shop.version(), version);
+}
+
+/// What a killed apply had begun on a host ends by itself; an apply that comes meanwhile finds
+/// that the world moved since its plan, and says so.
+fn comes_to_rest(shop: &Shop) {
+    eventually("the hosts to come to rest", 30, || shop.plan(&[]).0 == shop.plan(&[]).0);
 }
 
 #[track_caller]
@@ -66,6 +74,7 @@ fn a_killed_first_apply_is_finished_by_the_next() {
         }
         apply.signal("KILL");
         apply.end();
+        comes_to_rest(&shop);
     }
     is_finished_by_the_next(&shop, "v1");
 }

@@ -141,7 +141,7 @@ fn what_is_not_ours_is_left_alone() {
     let image = shop.lab.image("shop-worker:v1");
     let stranger = format!(
         "docker run -d --name stranger --label com.docker.compose.project=shop-staging \
-         --label com.docker.compose.service=api {image}; docker run -d --name other {image}"
+         --label com.docker.compose.service=api --label com.docker.compose.oneoff=False {image}; docker run -d --name other {image}"
     );
     shop.lab.console("h2", &stranger).ok();
     let text = shop.stagecraft(&["plan", "--detailed-exitcode"]).exits(0).stdout;

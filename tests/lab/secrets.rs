@@ -2,12 +2,14 @@
 //! containers' own environment, and nowhere else. Another test leaks it on purpose, so that it is
 //! known that the search can see.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use crate::harness::{edit, run};
 use crate::shop::Shop;
@@ -17,6 +19,9 @@ fn planted(name: &str) -> String {
     let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     format!("{name}-{:x}", time.as_nanos())
 }
+
+/// How long a process is young.
+const YOUNG: Duration = Duration::from_millis(300);
 
 /// Looks into every process of this machine, the hosts' and the containers' included, all the time.
 struct Watch {
@@ -30,6 +35,8 @@ struct Seen {
     /// The programs that were looked into.
     programs: BTreeSet<String>,
     sweeps: usize,
+    /// When each process was first met.
+    met: HashMap<OsString, Instant>,
 }
 
 impl Watch {
@@ -40,7 +47,7 @@ impl Watch {
             let mut seen = Seen::default();
             while !ended.load(Ordering::Relaxed) {
                 seen.sweep(&values);
-                std::thread::sleep(std::time::Duration::from_millis(5));
+                std::thread::sleep(Duration::from_micros(200));
             }
             seen
         });
@@ -57,6 +64,12 @@ impl Seen {
     fn sweep(&mut self, values: &[String]) {
         self.sweeps += 1;
         for entry in std::fs::read_dir("/proc").unwrap().flatten() {
+            // Most processes live for a moment and become another program in it: the young are
+            // looked into in every sweep, the old now and then.
+            let met = *self.met.entry(entry.file_name()).or_insert_with(Instant::now);
+            if met.elapsed() > YOUNG && !self.sweeps.is_multiple_of(100) {
+                continue;
+            }
             let process = entry.path();
             let read = |name: &str| std::fs::read(process.join(name)).unwrap_or_default();
             let arguments = read("cmdline");
@@ -120,7 +133,7 @@ fn places(shop: &Shop, said: &Said, values: &[String]) -> BTreeSet<String> {
                 "find / \\( -path /proc -o -path /sys -o -path /dev -o -path /usr \\) -prune -o \
                  -type f -print0 | xargs -0 grep -lsF -e {value} | \
                  grep -vE '^(/var/lib/docker/containers/[0-9a-f]+/config.v2.json|\
-                 /var/lib/docker/containerd/.*/meta.db|/run/docker/.*)$'"
+                 /var/lib/docker/containerd/.*/meta.db|/run/docker/.*|/tmp/runc-process[0-9]+)$'"
             );
             let found = shop.lab.console(host, &script).stdout;
             let name = |path: &str| match path.rsplit_once('/') {
