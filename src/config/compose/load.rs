@@ -339,6 +339,7 @@ impl Session<'_> {
         place: &Place,
         chain: &[PathBuf],
     ) -> Result<Map, Refused> {
+        let span = document.span.clone();
         let (mut document, resets) = self.prepare(document, env)?;
         extends::apply(self, env, &mut document, file, &place.loader_dir, &resets)
             .map_err(|problem| vec![*problem])?;
@@ -346,15 +347,12 @@ impl Session<'_> {
         let mut chain = chain.to_vec();
         chain.push(file.to_owned());
         include::apply(self, env, &mut document, place, &chain)?;
-        let span = document.entries().next().map(|(_, entry)| entry.key.clone());
-        let mut node = self.combine(model, document)?;
+        let mut node = self.combine(model, document, &span)?;
         let violations = schema::validate(&node, self.lenient());
         if !violations.is_empty() {
             return Err(violations);
         }
-        if let (Some(map), Some(span)) = (node.as_map_mut(), span)
-            && let Some(version) = map.remove("version")
-        {
+        if let Some(version) = node.as_map_mut().and_then(|map| map.remove("version")) {
             let message = format!("{}: `version` means nothing any more", span.source.name);
             self.warn(
                 Diagnostic::warning("compose::version", message)
@@ -399,16 +397,11 @@ impl Session<'_> {
         }
     }
 
-    fn combine(&self, model: Map, document: Map) -> Result<Node, Refused> {
-        let span =
-            document.entries().chain(model.entries()).next().map(|(_, entry)| entry.key.clone());
+    /// What a model becomes under a document that stands at `span`.
+    fn combine(&self, model: Map, document: Map, span: &Span) -> Result<Node, Refused> {
         let merged =
             merge::merge_maps(model, document, &Path::ROOT).map_err(|problem| vec![*problem])?;
-        let span = span.unwrap_or_else(|| Span {
-            source: Source { name: String::new(), text: String::new() }.into(),
-            range: 0..0,
-        });
-        let mut node = Node::new(Value::Map(merged), &span);
+        let mut node = Node::new(Value::Map(merged), span);
         self.unique(&mut node)?;
         Ok(node)
     }
@@ -446,9 +439,10 @@ impl Session<'_> {
         let mut model = Map::default();
         let mut resets = Vec::new();
         for document in self.read_documents(path, Some(span)).map_err(first)? {
+            let span = document.span.clone();
             let (document, found) = self.prepare(document, env).map_err(first)?;
             merge::apply_resets(&mut model, &found);
-            let node = self.combine(model, document).map_err(first)?;
+            let node = self.combine(model, document, &span).map_err(first)?;
             model = self.canonical(node).map_err(first)?;
             resets = found;
         }
