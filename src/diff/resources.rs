@@ -9,7 +9,7 @@ use crate::model::definition::LABEL_DEFINITION;
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
-    NetworkSpec, Note, Object, Request, Spec, VolumeSpec, digest_of, stamp,
+    NetworkSpec, Note, Object, Request, ServiceSpec, Spec, VolumeSpec, digest_of, stamp,
 };
 
 /// The mode of every env file: its owner alone may read it.
@@ -25,6 +25,8 @@ pub(super) struct Scope<'a> {
     pub finished: bool,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
+    /// Whether the Compose file on the host is the desired one.
+    is_in_force: bool,
 }
 
 impl<'a> Scope<'a> {
@@ -39,7 +41,23 @@ impl<'a> Scope<'a> {
         for member in state.containers.iter().filter(|(_, container)| container.ours) {
             containers.entry(&member.1.service).or_default().push(member);
         }
-        Self { desired, host, state, request, finished, containers }
+        let wanted = desired.resources.get(&Address::file(host, COMPOSE_FILE));
+        let wanted = wanted.and_then(|resource| match &resource.spec {
+            Spec::File(spec) => Some(spec.content.as_str()),
+            _ => None,
+        });
+        let found = state.files.get(COMPOSE_FILE).map(|file| file.content.as_str());
+        let is_in_force = found.is_some() && found == wanted;
+        Self { desired, host, state, request, finished, containers, is_in_force }
+    }
+
+    /// The definition that the Compose file in force has of a service. Where that file is the
+    /// desired one, so are its definitions, and nobody need read it.
+    pub fn prior(&self, spec: &'a ServiceSpec) -> Option<&'a Object> {
+        match self.is_in_force {
+            true => Some(&spec.definition),
+            false => self.state.deployed.as_ref()?.services.get(&spec.service),
+        }
     }
 
     /// The containers of a service that are ours.

@@ -42,8 +42,7 @@ pub(super) fn compare(
     spec: &ServiceSpec,
     upstream: &Upstream,
 ) -> Option<Proposal> {
-    let prior =
-        scope.state.deployed.as_ref().and_then(|deployed| deployed.services.get(&spec.service));
+    let prior = scope.prior(spec);
     let census = take_census(scope, spec, prior, upstream);
     let plan = Rolling { scope, spec, prior, census: &census };
     let steps = plan.steps();

@@ -8,7 +8,8 @@ use tokio::task::JoinSet;
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
 use crate::model::{
-    COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, sha256_hex, stamp,
+    Address, COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, Spec,
+    sha256_hex, stamp,
 };
 use crate::state::Store;
 use crate::world::simulated::{ComposeFile, ReadCompose};
@@ -62,14 +63,27 @@ impl Engine {
     async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
         let mut probes = JoinSet::new();
         for host in hosts.cloned() {
-            let (world, read) = (self.world.clone(), self.read_compose.clone());
-            probes.spawn(async move {
-                let mut sight = world.probe(&host).await;
-                read_deployed(&mut sight, &read);
-                (host.name, sight)
-            });
+            let world = self.world.clone();
+            probes.spawn(async move { (host.name.clone(), world.probe(&host).await) });
         }
         probes.join_all().await.into_iter().collect()
+    }
+
+    /// Reads the Compose files in force that are not the desired ones; the differ wants to know
+    /// what they say. One that is no Compose file any more tells nothing.
+    pub(super) fn read_deployed(&self, desired: &Desired, observed: &mut Observed) {
+        for (host, sight) in &mut observed.hosts {
+            let Sight::Seen(state) = sight else { continue };
+            let Some(found) = state.files.get(COMPOSE_FILE) else { continue };
+            let wanted = desired.resources.get(&Address::file(host, COMPOSE_FILE));
+            if let Some(Spec::File(wanted)) = wanted.map(|resource| &resource.spec)
+                && wanted.content == found.content
+            {
+                continue;
+            }
+            let services = (self.read_compose)(&found.content).services.clone();
+            state.deployed.get_or_insert_default().services = services;
+        }
     }
 
     /// The desired state that a release stored.
@@ -88,14 +102,6 @@ fn newest(observed: &Observed) -> Option<ReleaseHead> {
         Sight::Blocked(_) => None,
     });
     heads.max_by_key(|head| head.number)
-}
-
-/// Reads the Compose file in force. One that is no Compose file any more tells nothing.
-fn read_deployed(sight: &mut Sight, read: &ReadCompose) {
-    let Sight::Seen(state) = sight else { return };
-    let Some(file) = state.files.get(COMPOSE_FILE) else { return };
-    let services = read(&file.content).services.clone();
-    state.deployed.get_or_insert_default().services = services;
 }
 
 /// Reads rendered Compose files, each text once: hosts with the same role have the same.

@@ -29,12 +29,13 @@ impl Engine {
     /// # Errors
     /// The configuration cannot be compiled, or the release to go back to cannot be read.
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
-        let (observed, hosts) = self.look().await?;
+        let (mut observed, hosts) = self.look().await?;
         let desired = match request.rollback_to {
             Some(number) => self.earlier(number).await?,
             None if observed.is_blind() => self.nothing(),
             None => self.compile(request, &observed)?,
         };
+        self.read_deployed(&desired, &mut observed);
         let plan = diff::plan(&desired, &observed, request)?;
         Ok(Planned { plan, desired, observed, hosts })
     }

@@ -105,9 +105,7 @@ impl Shop {
             fixed_port: false,
             max_parallel: rng.between(1, 2) as u32,
             monitor_s: if rng.chance(20) { 3 } else { 0 },
-            restart: *rng
-                .pick(&["always", "unless-stopped", "on-failure:3", "no"])
-                .unwrap_or(&"no"),
+            restart: rng.pick(&["always", "unless-stopped", "on-failure:3", "no"]).unwrap_or(&"no"),
             depends_on: rng.pick(&earlier).copied().filter(|_| rng.chance(50)),
             keys,
             note: 0,

@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use super::secrets::Secrets;
 use crate::model::{
-    Blocked, BlockedReason, Effect, EnvState, Failure, HostState, Object, Sight, Site, definition,
-    digest_of, sha256_hex,
+    Act, Blocked, BlockedReason, Deployed, Effect, EnvState, Failure, HostState, Object, Sight,
+    Site, definition, digest_of, sha256_hex,
 };
 pub use containers::Verdict;
 use stage::Stage;
@@ -86,6 +86,9 @@ pub struct SimulatedHost {
     /// Kept env versions by id.
     #[serde(default)]
     pub env_versions: BTreeMap<String, BTreeMap<String, String>>,
+    /// Compose's hashes of the services, noted when the file or its env file was written.
+    #[serde(default)]
+    pub hashes: Option<Hashes>,
     /// When the health of containers that are starting will be known, by container.
     #[serde(default)]
     pub due: BTreeMap<String, u64>,
@@ -178,14 +181,9 @@ impl SimulatedState {
             differing: secrets.map(|secrets| differing(env, &digests(secrets))).unwrap_or_default(),
         });
         state.env_versions = host.env_versions.keys().cloned().collect();
-        if let Some(file) = state.files.get(crate::model::COMPOSE_FILE) {
-            let hashes = read(&file.content)
-                .services
-                .iter()
-                .map(|(name, definition)| (name.clone(), host.config_hash(definition)))
-                .collect();
-            state.deployed = Some(crate::model::Deployed { services: BTreeMap::new(), hashes });
-        }
+        state.deployed = host
+            .hashes(read)
+            .map(|noted| Deployed { services: BTreeMap::new(), hashes: noted.services });
         Sight::Seen(Box::new(state))
     }
 
@@ -230,11 +228,41 @@ impl SimulatedState {
             site,
             read,
         };
-        stage.perform(&effect.act, secrets)
+        let outcome = stage.perform(&effect.act, secrets);
+        if matches!(
+            effect.act,
+            Act::WriteFile { .. } | Act::WriteEnv { .. } | Act::RestoreEnv { .. }
+        ) && let Some(host) = self.hosts.get_mut(&effect.host)
+        {
+            host.hashes = host.hashes(read);
+        }
+        outcome
     }
 }
 
+/// What Compose made of a file with an env file.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hashes {
+    /// The digest of the file and of the env file.
+    of: String,
+    /// The hash of each service.
+    services: BTreeMap<String, String>,
+}
+
 impl SimulatedHost {
+    /// Compose's hashes of the services in force: those noted, while nothing was edited since.
+    fn hashes(&self, read: &ReadCompose) -> Option<Hashes> {
+        let file = self.state.files.get(crate::model::COMPOSE_FILE)?;
+        let of = digest_of(&(&file.content, &self.env));
+        if let Some(noted) = self.hashes.as_ref().filter(|noted| noted.of == of) {
+            return Some(noted.clone());
+        }
+        let services = &read(&file.content).services;
+        let hash =
+            |(name, definition): (&String, &Object)| (name.clone(), self.config_hash(definition));
+        Some(Hashes { of, services: services.iter().map(hash).collect() })
+    }
+
     /// What Compose's hash covers: the definition and the env values that it uses.
     fn config_hash(&self, definition: &Object) -> String {
         let text = Value::Object(definition.clone()).to_string();
