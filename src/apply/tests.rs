@@ -119,7 +119,7 @@ async fn new_containers_stay_when_taking_the_old_away_fails() {
 #[tokio::test]
 async fn nothing_begins_once_the_journal_is_lost() {
     // With the journal goes the lock: somebody else may be at work.
-    let (done, outcome) = run("", 3).await;
+    let (done, outcome) = run("", 2).await;
     assert_eq!(done, ["start"]);
     assert_eq!(outcome, Outcome::Interrupted);
     let (done, _) = run("start", 2).await;
