@@ -130,7 +130,7 @@ fn places(shop: &Shop, said: &Said, values: &[String]) -> BTreeSet<String> {
         in_folder(shop.folder(), shop.folder(), value, &mut places);
         for host in ["h1", "h2"] {
             let script = format!(
-                "find / \\( -path /proc -o -path /sys -o -path /dev -o -path /usr \\) -prune -o \
+                "PATH=/usr/bin; find / \\( -path /proc -o -path /sys -o -path /dev -o -path /usr \\) -prune -o \
                  -type f -print0 | xargs -0 grep -lsF -e {value} | \
                  grep -vE '^(/var/lib/docker/containers/[0-9a-f]+/config.v2.json|\
                  /var/lib/docker/containerd/.*/meta.db|/run/docker/.*|/tmp/runc-process[0-9]+)$'"
@@ -169,9 +169,30 @@ const HOMES: [&str; 5] = [
     "h2: /var/lib/stagecraft/shop/staging/env/VERSION",
 ];
 
+/// Makes the programs that scripts call by name write down on the hosts, in /tmp/calls, what they
+/// are given: most of them live for too short a time to be looked into. `Lab::clean` ends it.
+const NOTE_CALLS: &str = r#"
+for program in awk base64 cat chmod chown cp curl cut date dd docker env flock grep head id \
+  install kill ls mkdir mktemp mv od printf rm sed sha256sum sort stat sync tail tee tr uname wc \
+  xargs; do
+  [ -x /usr/bin/$program ] || continue
+  [ ! -e /usr/local/bin/$program ] || continue
+  cat >/usr/local/bin/$program <<WRAPPER
+#!/bin/sh
+# notes calls for a test
+{ printf '%s\n' "$program \$*"; /usr/bin/cat /proc/\$\$/environ; } >>/tmp/calls
+exec /usr/bin/$program "\$@"
+WRAPPER
+  /usr/bin/chmod 755 /usr/local/bin/$program
+done
+"#;
+
 #[test]
 fn a_value_is_found_nowhere_but_where_it_belongs() {
     let Some(shop) = Shop::new() else { return };
+    for host in ["h1", "h2"] {
+        shop.lab.console(host, NOTE_CALLS).ok();
+    }
     let values = ["db", "key", "odd", "db2", "key2"].map(planted);
     let [db, key, odd, db2, key2] = &values;
     let secrets = |db: &str, key: &str| {
@@ -210,6 +231,12 @@ fn a_value_is_found_nowhere_but_where_it_belongs() {
     said.hear(&shop, 0, &["status", "--verbose"]);
     said.hear(&shop, 0, &["status", "--format", "json"]);
     let seen = watch.end();
+    for host in ["h1", "h2"] {
+        let calls = shop.cat(host, "/tmp/calls");
+        for call in ["docker ", "chmod 0600 /etc/shop/env", "mv -f", "cat"] {
+            assert!(calls.contains(call), "{call} is not among the calls on {host}");
+        }
+    }
     let found = places(&shop, &said, &values);
     assert_eq!(found, HOMES.map(str::to_owned).into());
     assert_eq!(seen.leaks, BTreeSet::new());
@@ -240,6 +267,8 @@ fn a_value_that_is_leaked_is_found() {
     let mut said = Said::default();
     said.hear(&shop, 0, &["plan", "--format", "json", "--out", "saved.plan"]);
     said.hear(&shop, 0, &["apply", "saved.plan", "--yes"]);
+    shop.lab.console("h2", NOTE_CALLS).ok();
+    shop.lab.ssh("h2", &format!("env printf %s {value}")).ok();
     // In an argument list, and in an environment, on a host.
     let script = format!("sh -c 'sleep 1; exit' {value} & V={value} sh -c 'sleep 1; exit'; wait");
     shop.lab.ssh("h2", &script).ok();
@@ -254,6 +283,7 @@ fn a_value_that_is_leaked_is_found() {
         "h1: /var/lib/stagecraft/shop/staging/compose.yml",
         "h2: /var/lib/stagecraft/shop/staging/compose.yml",
         "h1: /var/lib/stagecraft/shop/staging/store/blobs/BLOB",
+        "h2: /tmp/calls",
     ]) {
         assert!(found.contains(place), "{place} is not in {found:#?}");
     }
