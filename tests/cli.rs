@@ -227,6 +227,17 @@ fn a_host_that_does_not_answer_is_blocked() {
 }
 
 #[test]
+fn a_host_that_is_gone_for_good_can_be_forgotten() {
+    let shop = Shop::applied();
+    shop.world(|world| world["faults"]["unreachable"] = serde_json::json!(["app-2"]));
+    shop.edit("stagecraft.yml", "      app: [app-1, app-2]\n", "      app: [app-1]\n");
+    let blocked = shop.exits(1, &["apply", "--yes"]);
+    assert!(blocked.contains("--forget HOST"), "{blocked}");
+    shop.ok(&["apply", "--forget", "app-2", "--yes"]);
+    shop.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
 fn a_dropped_service_goes_and_its_volume_only_when_asked() {
     let shop = Shop::applied();
     let text = fs::read_to_string(shop.path("docker-compose.yml")).unwrap();

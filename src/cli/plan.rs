@@ -32,6 +32,9 @@ pub struct Wish {
     /// Destroy the volumes that nothing wants any more, with their data
     #[arg(long)]
     prune_volumes: bool,
+    /// Forget a host that is gone for good and no longer in the configuration; repeatable
+    #[arg(long, value_name = "HOST")]
+    forget: Vec<String>,
 }
 
 impl Wish {
@@ -39,6 +42,7 @@ impl Wish {
         Request {
             version: self.version.clone(),
             prune_volumes: self.prune_volumes,
+            forget: self.forget.clone(),
             ..Request::default()
         }
     }

@@ -41,7 +41,10 @@ pub async fn apply(
         return Err(Failure::new(
             "nothing was changed: a part of the environment can't be planned",
         )
-        .hint("mend what is blocked, or take the host out of the configuration")
+        .hint(
+            "mend what is blocked; for a host that is gone for good, take it out of the \
+                 configuration and give `--forget HOST`",
+        )
         .into());
     }
     if plan.is_empty() || global.dry_run {

@@ -107,7 +107,9 @@ impl Engine {
         release.failure =
             report.failures.first().map(|(address, failure)| format!("{address}: {failure}"));
         // A look that fails costs the record what it would have told, and not its outcome.
-        if let (Outcome::Succeeded, Ok((observed, _))) = (report.outcome, self.look().await) {
+        if let (Outcome::Succeeded, Ok((observed, _))) =
+            (report.outcome, self.look(&plan.request.forget).await)
+        {
             release.images = images(planned, &observed);
             release.env_versions = env_versions(&observed);
         }

@@ -20,17 +20,21 @@ impl Engine {
     ///
     /// # Errors
     /// The store cannot be read. A host that cannot be is no error but a blocked sight.
-    pub async fn look(&self) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
+    pub async fn look(
+        &self,
+        forget: &[String],
+    ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
         let mut hosts = self.environment.hosts.clone();
         let mut observed = Observed { head: None, hosts: self.probe(hosts.values()).await };
         observed.head = match &self.store {
             Store::Host(_) => newest(&observed),
             store => store.releases().await?.last().map(ReleaseHead::from),
         };
-        let former = match &observed.head {
+        let mut former = match &observed.head {
             Some(head) => self.former_hosts(head).await?,
             None => Vec::new(),
         };
+        former.retain(|host| !forget.contains(&host.name));
         observed.hosts.extend(self.probe(former.iter()).await);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
         Ok((observed, hosts))

@@ -29,7 +29,7 @@ impl Engine {
     /// # Errors
     /// The configuration cannot be compiled, or the release to go back to cannot be read.
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
-        let (mut observed, hosts) = self.look().await?;
+        let (mut observed, hosts) = self.look(&request.forget).await?;
         let desired = match request.rollback_to {
             Some(number) => self.earlier(number).await?,
             None if observed.is_blind() => self.nothing(),

@@ -63,6 +63,9 @@ pub struct Request {
     /// The release to go back to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollback_to: Option<u64>,
+    /// Hosts that are gone for good and no longer named by the configuration: they are not looked at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forget: Vec<String>,
     /// Whether volumes that are no longer wanted are destroyed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune_volumes: bool,

@@ -119,7 +119,7 @@ impl Watch {
             let (earlier, later) = (&earlier.state, &later.state);
             for volume in earlier.volumes.keys() {
                 let named = matches!(&effect.act, Act::RemoveVolume { name } if name == volume);
-                if !later.volumes.contains_key(volume) && !(named && may_prune) {
+                if !(later.volumes.contains_key(volume) || named && may_prune) {
                     return Some(format!("{name} on {host} destroys volume {volume} unasked"));
                 }
             }

@@ -1,7 +1,7 @@
 //! The world as one operator's process reaches it: effects take time, fail, are cut off, and go on
 //! after the process has died; answers get lost.
 
-use stagecraft::model::{Act, Effect, Failure, Host, HostState, Sight};
+use stagecraft::model::{Act, Effect, Failure, Host, Sight};
 use stagecraft::world::simulated::Verdict;
 use stagecraft::world::{Later, OtherWorld};
 use tokio::sync::oneshot;
@@ -170,7 +170,7 @@ impl Inner {
         let mut sight = self.probe(host, &secrets);
         let blind = matches!(sight, Sight::Blocked(_));
         if blind && self.bug == Some(Bug::UnknownIsAbsent) {
-            sight = Sight::Seen(Box::new(HostState::default()));
+            sight = Sight::Seen(Box::default());
         }
         if let Some(found) = self.processes.get_mut(&process) {
             match blind {
