@@ -76,7 +76,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
 /// `[!tag, …]`, a tag with nothing behind it, which the parser can't take. The same characters may
 /// stand in quotes or comments, so a copy without the tags tells whether a value begins there.
 fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
-    let text = source.text[start..].as_bytes();
+    let text = &source.text.as_bytes()[start..];
     let begins = |at: usize| at == 0 || b" \t\r\n[]{},:?-".contains(&text[at - 1]);
     let ends = |at: usize| {
         let stop = |byte: &u8| b" \t\r\n[]{},".contains(byte);
