@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use super::Variable;
 
@@ -187,28 +188,35 @@ impl<'a> Interpolator<'a> {
 
     /// Replaces the references in a string.
     pub fn substitute(&self, text: &str) -> Result<String, Problem> {
-        self.nested(text, 0)
+        Ok(self.nested(text, 0)?.text)
     }
 
-    fn nested(&self, text: &str, depth: usize) -> Result<String, Problem> {
+    fn nested(&self, text: &str, depth: usize) -> Result<Written, Problem> {
         if depth > MAX_NESTING {
             return Err(Problem::TooMuch);
         }
-        let mut out = String::with_capacity(text.len());
+        let mut out = Written { text: String::with_capacity(text.len()), kept: Vec::new() };
         for token in Tokens::new(text) {
             match token {
                 // A lone `$` could meet a name once pieces are joined, so a template escapes it.
-                Token::Text("$") if self.template => out.push_str("$$"),
-                Token::Text(text) => out.push_str(text),
-                Token::Escape => out.push_str(if self.template { "$$" } else { "$" }),
+                Token::Text("$") if self.template => out.text.push_str("$$"),
+                Token::Text(text) => out.text.push_str(text),
+                Token::Escape => out.text.push_str(if self.template { "$$" } else { "$" }),
                 Token::Invalid => return Err(Problem::Invalid(text.to_owned())),
                 Token::Reference { name, operator } => {
                     self.reference(name, operator, depth, &mut out)?;
                 }
             }
-            if out.len() > MAX_OUTPUT {
+            if out.text.len() > MAX_OUTPUT {
                 return Err(Problem::TooMuch);
             }
+        }
+        // What is kept must be read on the host as it was meant: braces of values, or of other
+        // references on the line, can end it elsewhere.
+        if self.template && kept(&out.text) != out.kept {
+            let names = out.kept.first().map(|range| &out.text[range.start + 2..]);
+            let name = names.and_then(name_at).unwrap_or_default();
+            return Err(Problem::Unrepresentable(name.to_owned()));
         }
         Ok(out)
     }
@@ -218,13 +226,13 @@ impl<'a> Interpolator<'a> {
         name: &str,
         operator: Option<(&str, &str)>,
         depth: usize,
-        out: &mut String,
+        out: &mut Written,
     ) -> Result<(), Problem> {
         let value = (self.lookup)(name);
         let Some((operator, argument)) = operator else {
             match value {
-                Variable::Value(value) => self.push(&value, out),
-                Variable::Host if self.template => out.push_str(&format!("${{{name}}}")),
+                Variable::Value(value) => self.push(&value, &mut out.text),
+                Variable::Host if self.template => out.keep(&format!("${{{name}}}")),
                 Variable::Host | Variable::Unset => {
                     self.missing.borrow_mut().insert(name.to_owned());
                 }
@@ -235,13 +243,7 @@ impl<'a> Interpolator<'a> {
         let argument = self.nested(argument, depth + 1)?;
         let value = match value {
             Variable::Host if self.template => {
-                let kept = format!("${{{name}{operator}{argument}}}");
-                let mut tokens = Tokens::new(&kept);
-                let whole = Token::Reference { name, operator: Some((operator, &argument)) };
-                if tokens.next() != Some(whole) || tokens.next().is_some() {
-                    return Err(Problem::Unrepresentable(name.to_owned()));
-                }
-                out.push_str(&kept);
+                out.keep(&format!("${{{name}{operator}{}}}", argument.text));
                 return Ok(());
             }
             Variable::Value(value) => Some(value),
@@ -250,12 +252,12 @@ impl<'a> Interpolator<'a> {
         let strict = operator.starts_with(':');
         let present = value.as_deref().is_some_and(|value| !strict || !value.is_empty());
         match (operator.trim_start_matches(':'), present) {
-            ("-", false) | ("+", true) => out.push_str(&argument),
+            ("-", false) | ("+", true) => out.append(argument),
             ("?", false) => {
-                return Err(Problem::Required { name: name.to_owned(), message: argument });
+                return Err(Problem::Required { name: name.to_owned(), message: argument.text });
             }
             ("+", false) => {}
-            _ => self.push(&value.unwrap_or_default(), out),
+            _ => self.push(&value.unwrap_or_default(), &mut out.text),
         }
         Ok(())
     }
@@ -264,6 +266,41 @@ impl<'a> Interpolator<'a> {
         match self.template {
             true => out.push_str(&escape(value)),
             false => out.push_str(value),
+        }
+    }
+}
+
+/// Text, and where in it the references are that were kept.
+struct Written {
+    text: String,
+    kept: Vec<Range<usize>>,
+}
+
+impl Written {
+    fn keep(&mut self, reference: &str) {
+        let start = self.text.len();
+        self.text.push_str(reference);
+        self.kept.push(start..self.text.len());
+    }
+
+    fn append(&mut self, other: Written) {
+        let start = self.text.len();
+        self.text.push_str(&other.text);
+        self.kept
+            .extend(other.kept.into_iter().map(|range| start + range.start..start + range.end));
+    }
+}
+
+/// Where a template's references are, as its next reader will see them.
+fn kept(text: &str) -> Vec<Range<usize>> {
+    let mut tokens = Tokens::new(text);
+    let mut found = Vec::new();
+    loop {
+        let start = tokens.at;
+        match tokens.next() {
+            None => return found,
+            Some(Token::Reference { .. } | Token::Invalid) => found.push(start..tokens.at),
+            Some(Token::Text(_) | Token::Escape) => {}
         }
     }
 }
@@ -378,7 +415,10 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(template(text).as_deref(), Ok(expected), "{text}");
         }
-        assert_eq!(template("${H:-$B}"), Err(Problem::Unrepresentable("H".to_owned())));
+        for text in ["${H:-$B}", "${H-{x:{}}} $H"] {
+            assert_eq!(template(text), Err(Problem::Unrepresentable("H".to_owned())), "{text}");
+        }
+        assert_eq!(template("${H:-{}}").as_deref(), Ok("${H:-{}}"));
     }
 
     #[test]

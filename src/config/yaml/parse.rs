@@ -55,6 +55,9 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
     }
     let start = if source.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let text = &source.text[start..];
+    if let Some(stop) = empty_tag(source, start) {
+        return Err(vec![*stop]);
+    }
     let mut input = text.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
@@ -74,6 +77,58 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
         Err(stop) => {
             builder.problems.push(*stop);
             (Vec::new(), builder.problems)
+        }
+    }
+}
+
+/// `[!tag, …]`, a tag with nothing behind it, which the parser can't take. The same characters may
+/// stand in quotes or comments, so a copy without the tags tells whether a value begins there.
+fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
+    let text = &source.text.as_bytes()[start..];
+    let begins = |at: usize| at == 0 || b" \t\r\n[]{},:?-".contains(&text[at - 1]);
+    let ends = |at: usize| {
+        let stop = |byte: &u8| b" \t\r\n[]{},".contains(byte);
+        text[at..].iter().find(|byte| stop(byte)) == Some(&b',')
+    };
+    let marks = text.iter().enumerate().filter(|(_, byte)| **byte == b'!');
+    let places: HashSet<usize> =
+        marks.map(|(at, _)| at).filter(|at| begins(*at) && ends(*at)).collect();
+    if places.is_empty() {
+        return None;
+    }
+    let mut copy = text.to_vec();
+    for at in &places {
+        // A tag's own marks go with it.
+        let word = copy[*at..].iter_mut().take_while(|byte| **byte != b',');
+        word.filter(|byte| b"!%<>&*'\"|@`".contains(byte)).for_each(|byte| *byte = b'x');
+    }
+    let mut input = &copy[..];
+    let mut parser = Parser::new();
+    parser.set_input_string(&mut input);
+    parser.set_encoding(libyaml_safer::Encoding::Utf8);
+    let stop = |message: &str, at: usize| {
+        let at = start + at;
+        let span = Span { source: source.clone(), range: at..at + 1 };
+        Box::new(Diagnostic::error("yaml::tag", message).at(&span, "here"))
+    };
+    loop {
+        let event = match parser.parse() {
+            Ok(event) => event,
+            Err(error) => {
+                let at = error.problem_mark().map_or(0, |mark| mark.index as usize);
+                let at = (0..=at.min(text.len()))
+                    .rev()
+                    .find(|at| *at < text.len() && source.text.is_char_boundary(start + at));
+                let message = format!("{} is not valid YAML: {}", source.name, error.problem());
+                return Some(stop(&message, at.unwrap_or_default()));
+            }
+        };
+        match event.data {
+            EventData::StreamEnd => return None,
+            EventData::Scalar { .. } if places.contains(&(event.start_mark.index as usize)) => {
+                return Some(stop("a tag needs a value", event.start_mark.index as usize));
+            }
+            _ => {}
         }
     }
 }

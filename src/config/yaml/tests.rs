@@ -105,6 +105,15 @@ fn duplicate_and_odd_keys_are_all_reported() {
 }
 
 #[test]
+fn tags_without_values_are_refused_and_exclamations_are_not() {
+    assert_eq!(errors("a: [!reset, b]\n"), ["a tag needs a value"]);
+    assert_eq!(errors("a: {b: !x, c: d}\n"), ["a tag needs a value"]);
+    assert_eq!(errors("a: [!!str,b]\n"), ["a tag needs a value"]);
+    let text = "a: 'wow !, b' # !c,\nd: e !, f\n";
+    assert_eq!(one(text), json!({"a": "wow !, b", "d": "e !, f"}));
+}
+
+#[test]
 fn documents_and_tags_are_kept() {
     let documents = read("a: !reset null\n---\nb: !override [1]\n").unwrap();
     assert_eq!(documents.len(), 2);
