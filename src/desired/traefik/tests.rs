@@ -440,3 +440,20 @@ fn whole_configurations_are_valid() {
         valid(&schema, &routes.render(&BTreeMap::new()));
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_label_is_lifted_or_refused(
+        labels in proptest::collection::btree_map(
+            "(traefik|Traefik)(\\.(http|tcp|udp|tls|routers|services|middlewares|a|rule|tls|\
+             loadbalancer|server|port|domains\\[0\\]|x\\[|\\[0\\]|é|)){0,6}",
+            "(true|1|10s|a,b|é|)",
+            0..8,
+        )
+    ) {
+        if let Ok(Some(routes)) = lift("shop", "api", &labels, &[]) {
+            routes.render(&two(&routes));
+            routes.render(&BTreeMap::new());
+        }
+    }
+}
