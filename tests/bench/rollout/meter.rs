@@ -2,21 +2,22 @@
 //!
 //!   rustc --edition 2024 -O -o meter meter.rs
 //!   meter ADDRESS:PORT [--host NAME] [--path /] [--rate 200] [--seconds 60] [--timeout-ms 5000]
-//!         [--workers 128] [--until-eof]
+//!         [--workers 1500] [--until-eof]
 //!
-//! Requests are sent when they are due, whether or not earlier ones have been answered. Half of the
-//! workers open a connection for each request, half keep theirs. Nothing is tried again: a request
-//! that is not answered in time with a status below 500 has failed, but for 404, which is what a
-//! proxy says when it has lost a route: it has failed, too. It ends after --seconds, or with
+//! Requests are sent when they are due, whether or not earlier ones have been answered. Every other
+//! one opens a connection of its own, the rest share some that are kept alive. Nothing is tried
+//! again. A request has failed when it is not answered in time, or with a status of 500 or more, or
+//! with 404, which is what a proxy says that has lost a route. It ends after --seconds, or with
 //! --until-eof as soon as its standard input is closed, waits for what is under way, and prints
 //! JSON. A load is for one's own machines: only loopback and the lab's addresses (10.99.0.x) are
 //! taken.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, process, thread};
 
@@ -31,7 +32,7 @@ struct Options {
     rate: f64,
     seconds: f64,
     timeout: Duration,
-    workers: u64,
+    workers: usize,
     until_eof: bool,
 }
 
@@ -66,15 +67,10 @@ fn main() {
             end.store(true, Ordering::SeqCst);
         });
     }
-    let next = Arc::new(AtomicU64::new(0));
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let start = Instant::now();
-    let workers: Vec<_> = (0..options.workers)
-        .map(|number| {
-            let (options, next, end) = (options.clone(), Arc::clone(&next), Arc::clone(&end));
-            thread::spawn(move || work(&options, number % 2 == 1, start, &next, &end))
-        })
-        .collect();
+    let office = Arc::new(Office::default());
+    let workers = schedule(&options, &office, start, &end);
     let all = Mutex::new(Seen::default());
     for worker in workers {
         let seen = worker.join().unwrap_or_default();
@@ -109,7 +105,7 @@ fn read_options() -> Result<Options, String> {
         rate: 200.0,
         seconds: 60.0,
         timeout: Duration::from_secs(5),
-        workers: 128,
+        workers: 1500,
         until_eof: false,
     };
     while let Some(name) = arguments.next() {
@@ -127,41 +123,95 @@ fn read_options() -> Result<Options, String> {
             "--timeout-ms" => {
                 options.timeout = Duration::from_secs_f64(number()?.max(1.0) / 1000.0)
             }
-            "--workers" => options.workers = number()?.clamp(2.0, 2000.0) as u64,
+            "--workers" => options.workers = number()?.clamp(1.0, 5000.0) as usize,
             _ => return Err(format!("{name} is no option")),
         }
     }
     Ok(options)
 }
 
-/// Takes one due request after the other.
-fn work(options: &Options, keep: bool, start: Instant, next: &AtomicU64, end: &AtomicBool) -> Seen {
-    let mut seen = Seen::default();
-    let mut connection = None;
-    loop {
-        let number = next.fetch_add(1, Ordering::SeqCst) as f64;
-        let due = number / options.rate;
-        if due >= options.seconds {
-            return seen;
+/// What the workers share: the requests that are due, and the connections that are kept.
+#[derive(Default)]
+struct Office {
+    work: Mutex<Work>,
+    come: Condvar,
+    kept: Mutex<Vec<BufReader<TcpStream>>>,
+}
+
+#[derive(Default)]
+struct Work {
+    due: VecDeque<(u64, Instant)>,
+    idle: usize,
+    over: bool,
+}
+
+/// Hands requests out when they are due, to as many workers as it takes.
+fn schedule(
+    options: &Options,
+    office: &Arc<Office>,
+    start: Instant,
+    end: &AtomicBool,
+) -> Vec<JoinHandle<Seen>> {
+    let mut workers = Vec::new();
+    for number in 0.. {
+        let due = Duration::from_secs_f64(number as f64 / options.rate);
+        if due.as_secs_f64() >= options.seconds {
+            break;
         }
-        let due = start + Duration::from_secs_f64(due);
+        let due = start + due;
         while let Some(wait) = due.checked_duration_since(Instant::now()) {
             if end.load(Ordering::SeqCst) {
-                return seen;
+                break;
             }
             thread::sleep(wait.min(Duration::from_millis(50)));
         }
         if end.load(Ordering::SeqCst) {
-            return seen;
+            break;
         }
+        let mut work = office.work.lock().unwrap();
+        work.due.push_back((number, due));
+        if work.idle < work.due.len() && workers.len() < options.workers {
+            let (options, office) = (options.clone(), Arc::clone(office));
+            let worker = thread::Builder::new().stack_size(256 * 1024);
+            workers.extend(worker.spawn(move || labour(&options, &office, start)));
+        }
+        office.come.notify_one();
+    }
+    office.work.lock().unwrap().over = true;
+    office.come.notify_all();
+    workers
+}
+
+/// Sends one due request after the other.
+fn labour(options: &Options, office: &Office, start: Instant) -> Seen {
+    let mut seen = Seen::default();
+    loop {
+        let mut work = office.work.lock().unwrap();
+        let (number, due) = loop {
+            match work.due.pop_front() {
+                Some(next) => break next,
+                None if work.over => return seen,
+                None => {
+                    work.idle += 1;
+                    work = office.come.wait(work).unwrap();
+                    work.idle -= 1;
+                }
+            }
+        };
+        drop(work);
+        let keep = number % 2 == 1;
         let begun = Instant::now();
         if begun.duration_since(due) > Duration::from_millis(500) {
             seen.late += 1;
         }
-        let old: Option<BufReader<TcpStream>> = connection.take().filter(is_open);
+        let mut old = None;
+        while keep && old.is_none() {
+            let Some(connection) = office.kept.lock().unwrap().pop() else { break };
+            old = Some(connection).filter(is_open);
+        }
         let kept = old.is_some();
         match request(options, keep, old, begun + options.timeout, &mut seen) {
-            Ok((status, version, reader)) => {
+            Ok((status, version, connection)) => {
                 *seen.statuses.entry(status).or_default() += 1;
                 if let Some(version) = version {
                     *seen.versions.entry(version).or_default() += 1;
@@ -171,7 +221,7 @@ fn work(options: &Options, keep: bool, start: Instant, next: &AtomicU64, end: &A
                 } else {
                     seen.latencies.push(begun.elapsed().as_micros() as u32);
                 }
-                connection = reader;
+                office.kept.lock().unwrap().extend(connection);
             }
             Err((kind, error)) => seen.fail(start, begun, kind, error.to_string(), kept),
         }
