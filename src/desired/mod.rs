@@ -5,6 +5,7 @@ mod edges;
 mod placement;
 mod render;
 mod rollout;
+pub mod traefik;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -56,7 +56,7 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
     let start = if source.text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
     let text = &source.text[start..];
     if let Some(stop) = empty_tag(source, start) {
-        return Err(vec![*stop]);
+        return (Vec::new(), vec![*stop]);
     }
     let mut input = text.as_bytes();
     let mut parser = Parser::new();
