@@ -49,7 +49,12 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
     if let Some(stop) = empty_tag(source, start) {
         return Err(vec![*stop]);
     }
-    let mut input = text.as_bytes();
+    // The parser can't end inside a block of text, so the last line gets its break; the block
+    // that it ends doesn't keep it.
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    let unended = (!last.trim().is_empty()).then_some(start + text.len());
+    let whole = format!("{text}\n");
+    let mut input = whole.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     parser.set_encoding(libyaml_safer::Encoding::Utf8);
@@ -57,6 +62,7 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
         parser,
         source,
         start,
+        unended,
         anchors: HashMap::new(),
         open: HashSet::new(),
         nodes: 0,
@@ -94,6 +100,7 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
         let word = copy[*at..].iter_mut().take_while(|byte| **byte != b',');
         word.filter(|byte| b"!%<>&*'\"|@`".contains(byte)).for_each(|byte| *byte = b'x');
     }
+    copy.push(b'\n');
     let mut input = &copy[..];
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
@@ -149,11 +156,13 @@ impl At {
     }
 }
 
-struct Builder<'a, 'i> {
-    parser: Parser<&'i mut &'a [u8]>,
+struct Builder<'a, 'i, 't> {
+    parser: Parser<&'i mut &'t [u8]>,
     source: &'a Arc<Source>,
     /// Where the text starts, after a byte order mark.
     start: usize,
+    /// Where it ends, if that is without a line break.
+    unended: Option<usize>,
     anchors: HashMap<String, (Node, Weight)>,
     /// Anchors whose values are not complete yet.
     open: HashSet<String>,
@@ -162,7 +171,7 @@ struct Builder<'a, 'i> {
     problems: Vec<Diagnostic>,
 }
 
-impl Builder<'_, '_> {
+impl Builder<'_, '_, '_> {
     fn stream(&mut self) -> Result<Vec<Node>, Stop> {
         let mut documents = Vec::new();
         loop {
@@ -199,7 +208,11 @@ impl Builder<'_, '_> {
         }
         match event.data {
             EventData::Alias { anchor } => self.alias(&anchor, at, depth),
-            EventData::Scalar { anchor, tag, value, style, .. } => {
+            EventData::Scalar { anchor, tag, mut value, style, .. } => {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && self.unended.is_some_and(|end| self.byte(at.end) >= end) {
+                    value.truncate(value.strip_suffix('\n').unwrap_or(&value).len());
+                }
                 let span = self.span(at);
                 let weight = Weight { nodes: 1, bytes: value.len(), height: 0 };
                 let plain = style == ScalarStyle::Plain;

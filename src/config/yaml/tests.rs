@@ -114,6 +114,15 @@ fn tags_without_values_are_refused_and_exclamations_are_not() {
 }
 
 #[test]
+fn a_file_may_end_without_a_line_break() {
+    for (text, value) in
+        [("a: |\n  b", "b"), ("a: >\n  b\n  c", "b c"), ("a: |+\n  b", "b"), ("a: |\n  b\n", "b\n")]
+    {
+        assert_eq!(one(text), json!({ "a": value }), "{text:?}");
+    }
+}
+
+#[test]
 fn documents_and_tags_are_kept() {
     let documents = read("a: !reset null\n---\nb: !override [1]\n").unwrap();
     assert_eq!(documents.len(), 2);
