@@ -124,8 +124,20 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
         };
         match event.data {
             EventData::StreamEnd => return None,
-            EventData::Scalar { .. } if places.contains(&(event.start_mark.index as usize)) => {
-                return Some(stop("a tag needs a value", event.start_mark.index as usize));
+            EventData::Scalar { style: ScalarStyle::Plain, .. } => {
+                let (from, to) = (event.start_mark.index as usize, event.end_mark.index as usize);
+                // Nothing but other tags, anchors and comments stands before a tag.
+                let leads = |at: &usize| {
+                    let before = String::from_utf8_lossy(&text[from..*at]);
+                    let lines =
+                        before.lines().map(|line| line.split('#').next().unwrap_or_default());
+                    let mut words = lines.flat_map(str::split_whitespace);
+                    words.all(|word| word.starts_with(['!', '&']))
+                };
+                let found = places.iter().filter(|at| (from..to).contains(at)).find(|at| leads(at));
+                if let Some(at) = found {
+                    return Some(stop("a tag needs a value", *at));
+                }
             }
             _ => {}
         }
