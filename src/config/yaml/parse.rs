@@ -83,7 +83,8 @@ pub fn parse(source: &Arc<Source>) -> Result<Vec<Node>, Vec<Diagnostic>> {
 /// stand in quotes or comments, so a copy without the tags tells whether a value begins there.
 fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
     let text = &source.text.as_bytes()[start..];
-    let begins = |at: usize| at == 0 || b" \t\r\n[]{},:?-".contains(&text[at - 1]);
+    // Within a word `!` is only a character.
+    let begins = |at: usize| at == 0 || !text[at - 1].is_ascii_alphanumeric();
     let ends = |at: usize| {
         let stop = |byte: &u8| b" \t\r\n[]{},".contains(byte);
         text[at..].iter().find(|byte| stop(byte)) == Some(&b',')
