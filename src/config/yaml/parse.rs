@@ -97,9 +97,9 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
     }
     let mut copy = text.to_vec();
     for at in &places {
-        // A tag's own marks go with it.
+        // A tag's own marks go with it; quotes stay, for they may end a text.
         let word = copy[*at..].iter_mut().take_while(|byte| **byte != b',');
-        word.filter(|byte| b"!%<>&*'\"|@`".contains(byte)).for_each(|byte| *byte = b'x');
+        word.filter(|byte| b"!%<>&*|@`".contains(byte)).for_each(|byte| *byte = b'x');
     }
     copy.push(b'\n');
     let mut input = &copy[..];

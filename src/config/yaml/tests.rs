@@ -111,6 +111,7 @@ fn tags_without_values_are_refused_and_exclamations_are_not() {
     assert_eq!(errors("a: [!!str,b]\n"), ["a tag needs a value"]);
     assert_eq!(errors("a: {b: !: !c, d: e}\n"), ["a tag needs a value"]);
     assert!(!errors("a: [\"b\"!c, d]\n").is_empty());
+    assert_eq!(one("a: [\"wow !\", 'oh !', b]\n"), json!({"a": ["wow !", "oh !", "b"]}));
     let text = "a: 'wow !, b' # !c,\nd: e !, f\n";
     assert_eq!(one(text), json!({"a": "wow !, b", "d": "e !, f"}));
 }
