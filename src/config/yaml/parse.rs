@@ -58,7 +58,12 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
     if let Some(stop) = empty_tag(source, start) {
         return (Vec::new(), vec![*stop]);
     }
-    let mut input = text.as_bytes();
+    // The parser can't end inside a block of text, so the last line gets its break; the block
+    // that it ends doesn't keep it.
+    let last = text.rsplit('\n').next().unwrap_or_default();
+    let unended = (!last.trim().is_empty()).then_some(start + text.len());
+    let whole = format!("{text}\n");
+    let mut input = whole.as_bytes();
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
     parser.set_encoding(libyaml_safer::Encoding::Utf8);
@@ -66,6 +71,7 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
         parser,
         source,
         start,
+        unended,
         anchors: HashMap::new(),
         open: HashSet::new(),
         nodes: 0,
@@ -85,7 +91,8 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
 /// stand in quotes or comments, so a copy without the tags tells whether a value begins there.
 fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
     let text = &source.text.as_bytes()[start..];
-    let begins = |at: usize| at == 0 || b" \t\r\n[]{},:?-".contains(&text[at - 1]);
+    // Within a word `!` is only a character.
+    let begins = |at: usize| at == 0 || !text[at - 1].is_ascii_alphanumeric();
     let ends = |at: usize| {
         let stop = |byte: &u8| b" \t\r\n[]{},".contains(byte);
         text[at..].iter().find(|byte| stop(byte)) == Some(&b',')
@@ -98,10 +105,11 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
     }
     let mut copy = text.to_vec();
     for at in &places {
-        // A tag's own marks go with it.
+        // A tag's own marks go with it; quotes stay, for they may end a text.
         let word = copy[*at..].iter_mut().take_while(|byte| **byte != b',');
-        word.filter(|byte| b"!%<>&*'\"|@`".contains(byte)).for_each(|byte| *byte = b'x');
+        word.filter(|byte| b"!%<>&*|@`".contains(byte)).for_each(|byte| *byte = b'x');
     }
+    copy.push(b'\n');
     let mut input = &copy[..];
     let mut parser = Parser::new();
     parser.set_input_string(&mut input);
@@ -125,8 +133,20 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
         };
         match event.data {
             EventData::StreamEnd => return None,
-            EventData::Scalar { .. } if places.contains(&(event.start_mark.index as usize)) => {
-                return Some(stop("a tag needs a value", event.start_mark.index as usize));
+            EventData::Scalar { style: ScalarStyle::Plain, .. } => {
+                let (from, to) = (event.start_mark.index as usize, event.end_mark.index as usize);
+                // Nothing but other tags, anchors and comments stands before a tag.
+                let leads = |at: &usize| {
+                    let before = String::from_utf8_lossy(&text[from..*at]);
+                    let lines =
+                        before.lines().map(|line| line.split('#').next().unwrap_or_default());
+                    let mut words = lines.flat_map(str::split_whitespace);
+                    words.all(|word| word.starts_with(['!', '&']))
+                };
+                let found = places.iter().filter(|at| (from..to).contains(at)).find(|at| leads(at));
+                if let Some(at) = found {
+                    return Some(stop("a tag needs a value", *at));
+                }
             }
             _ => {}
         }
@@ -157,11 +177,13 @@ impl At {
     }
 }
 
-struct Builder<'a, 'i> {
-    parser: Parser<&'i mut &'a [u8]>,
+struct Builder<'a, 'i, 't> {
+    parser: Parser<&'i mut &'t [u8]>,
     source: &'a Arc<Source>,
     /// Where the text starts, after a byte order mark.
     start: usize,
+    /// Where it ends, if that is without a line break.
+    unended: Option<usize>,
     anchors: HashMap<String, (Node, Weight)>,
     /// Anchors whose values are not complete yet.
     open: HashSet<String>,
@@ -170,7 +192,7 @@ struct Builder<'a, 'i> {
     problems: Vec<Diagnostic>,
 }
 
-impl Builder<'_, '_> {
+impl Builder<'_, '_, '_> {
     fn stream(&mut self) -> Result<Vec<Node>, Stop> {
         let mut documents = Vec::new();
         loop {
@@ -207,7 +229,11 @@ impl Builder<'_, '_> {
         }
         match event.data {
             EventData::Alias { anchor } => self.alias(&anchor, at, depth),
-            EventData::Scalar { anchor, tag, value, style, .. } => {
+            EventData::Scalar { anchor, tag, mut value, style, .. } => {
+                let block = matches!(style, ScalarStyle::Literal | ScalarStyle::Folded);
+                if block && self.unended.is_some_and(|end| self.byte(at.end) >= end) {
+                    value.truncate(value.strip_suffix('\n').unwrap_or(&value).len());
+                }
                 let span = self.span(at);
                 let weight = Weight { nodes: 1, bytes: value.len(), height: 0 };
                 let plain = style == ScalarStyle::Plain;

@@ -109,8 +109,20 @@ fn tags_without_values_are_refused_and_exclamations_are_not() {
     assert_eq!(errors("a: [!reset, b]\n"), ["a tag needs a value"]);
     assert_eq!(errors("a: {b: !x, c: d}\n"), ["a tag needs a value"]);
     assert_eq!(errors("a: [!!str,b]\n"), ["a tag needs a value"]);
+    assert_eq!(errors("a: {b: !: !c, d: e}\n"), ["a tag needs a value"]);
+    assert!(!errors("a: [\"b\"!c, d]\n").is_empty());
+    assert_eq!(one("a: [\"wow !\", 'oh !', b]\n"), json!({"a": ["wow !", "oh !", "b"]}));
     let text = "a: 'wow !, b' # !c,\nd: e !, f\n";
     assert_eq!(one(text), json!({"a": "wow !, b", "d": "e !, f"}));
+}
+
+#[test]
+fn a_file_may_end_without_a_line_break() {
+    for (text, value) in
+        [("a: |\n  b", "b"), ("a: >\n  b\n  c", "b c"), ("a: |+\n  b", "b"), ("a: |\n  b\n", "b\n")]
+    {
+        assert_eq!(one(text), json!({ "a": value }), "{text:?}");
+    }
 }
 
 #[test]
