@@ -78,11 +78,17 @@ pub fn parse_all(source: &Arc<Source>) -> (Vec<Node>, Vec<Diagnostic>) {
         bytes: 0,
         problems: Vec::new(),
     };
-    match builder.stream() {
-        Ok(documents) => (documents, builder.problems),
-        Err(stop) => {
+    // The parser is another's, and guards some of its own rules with panics.
+    let stream = std::panic::AssertUnwindSafe(|| builder.stream());
+    match std::panic::catch_unwind(stream) {
+        Ok(Ok(documents)) => (documents, builder.problems),
+        Ok(Err(stop)) => {
             builder.problems.push(*stop);
             (Vec::new(), builder.problems)
+        }
+        Err(_) => {
+            let message = format!("{} is not YAML that can be read", source.name);
+            (Vec::new(), vec![Diagnostic::error("yaml::syntax", message)])
         }
     }
 }

@@ -171,3 +171,79 @@ fn emitted_text_reads_back_as_the_same_data() {
     assert!(text.contains("\"yes\": \"yes\"\n"), "{text}");
     assert!(text.contains("octal: \"0123\"\n") && text.contains("plain: nginx:1.27\n"), "{text}");
 }
+
+/// Data whose strings are as odd as they come.
+fn odd_data() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
+    use proptest::prelude::*;
+    let word = prop_oneof![
+        "[ -~]{0,12}",
+        "\\PC{0,8}",
+        "[a-z \n\t]{0,16}",
+        proptest::sample::select(vec![
+            "yes",
+            "0123",
+            "1:30",
+            "null",
+            "~",
+            "2024-01-31",
+            "1_000",
+            "0x1F",
+            ".inf",
+            "<<",
+            "=",
+            "- a",
+            "a: b",
+            "# no",
+            "*x",
+            "&x",
+            "!x",
+            "%x",
+            "@x",
+            "`x",
+            "'",
+            "\"",
+            "a #b",
+            " a",
+            "a ",
+            "|",
+            ">",
+            "\n",
+            "a\n\n",
+            "${A:-b}",
+            "{a}",
+            "[a]",
+            "a,b",
+            "?",
+            ":",
+            "y",
+            "on",
+            "1e3",
+        ])
+        .prop_map(str::to_owned),
+    ];
+    let leaf = prop_oneof![
+        word.clone().prop_map(serde_json::Value::from),
+        any::<i64>().prop_map(serde_json::Value::from),
+        any::<bool>().prop_map(serde_json::Value::from),
+        Just(serde_json::Value::Null),
+    ];
+    leaf.prop_recursive(4, 32, 4, move |inner| {
+        prop_oneof![
+            proptest::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+            proptest::collection::btree_map(word.clone(), inner, 0..4)
+                .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+        ]
+    })
+}
+
+proptest::proptest! {
+    /// What we write means the same to another reader. That one follows YAML 1.2, and Compose's
+    /// own is nearer to 1.1, so neither can be pleased by accident.
+    #[test]
+    fn another_reader_reads_what_we_write(value in odd_data()) {
+        let text = emit(&value);
+        let read: serde_json::Value = serde_yaml::from_str(&text)
+            .map_err(|error| proptest::test_runner::TestCaseError::fail(format!("{error}\n{text}")))?;
+        proptest::prop_assert_eq!(read, value, "{}", text);
+    }
+}
