@@ -396,6 +396,15 @@ fn the_commands_of_the_readme_run_in_their_order() {
 }
 
 #[test]
+fn the_recorded_plan_is_what_the_program_prints() {
+    let lines = commands("README.md", "text");
+    let (command, recorded) = lines.split_first().unwrap();
+    let command = command.strip_prefix("$ stagecraft ").unwrap();
+    let printed = Shop::applied().ok(&command.split(' ').collect::<Vec<_>>());
+    assert_eq!(printed.trim_end(), recorded.join("\n").trim_end());
+}
+
+#[test]
 fn the_reference_is_what_the_program_prints() {
     let shop = Shop::new();
     let mut text = "# The commands\n\nWhat `stagecraft --help` and `stagecraft COMMAND --help` \

@@ -83,12 +83,20 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
             wanted.entry(host).or_default().push((address, &resource.spec));
         }
     }
+    let blind: BTreeSet<&str> = observed
+        .hosts
+        .iter()
+        .filter_map(|entry| match entry.1 {
+            Sight::Blocked(_) => Some(entry.0.as_str()),
+            Sight::Seen(_) => None,
+        })
+        .collect();
     let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
             Sight::Seen(state) => {
-                let scope = resources::Scope::new(desired, name, state, request, finished);
+                let scope = resources::Scope::new(desired, name, state, request, finished, &blind);
                 let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
                 compare_host(&scope, wanted, &mut findings);
             }

@@ -23,6 +23,8 @@ pub(super) struct Scope<'a> {
     pub request: &'a Request,
     /// Whether the newest release did all that it planned.
     pub finished: bool,
+    /// The hosts that could not be seen.
+    blind: &'a BTreeSet<&'a str>,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
     /// Whether the Compose file on the host is the desired one.
@@ -36,6 +38,7 @@ impl<'a> Scope<'a> {
         state: &'a HostState,
         request: &'a Request,
         finished: bool,
+        blind: &'a BTreeSet<&'a str>,
     ) -> Self {
         let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
         for member in state.containers.iter().filter(|(_, container)| container.ours) {
@@ -48,7 +51,7 @@ impl<'a> Scope<'a> {
         });
         let found = state.files.get(COMPOSE_FILE).map(|file| file.content.as_str());
         let is_in_force = found.is_some() && found == wanted;
-        Self { desired, host, state, request, finished, containers, is_in_force }
+        Self { desired, host, state, request, finished, blind, containers, is_in_force }
     }
 
     /// The definition that the Compose file in force has of a service. Where that file is the
@@ -58,6 +61,13 @@ impl<'a> Scope<'a> {
             true => Some(&spec.definition),
             false => self.state.deployed.as_ref()?.services.get(&spec.service),
         }
+    }
+
+    /// Whether a service should run on a host that could not be seen, so that nobody knows whether
+    /// it does.
+    fn may_be_needed(&self, service: &str) -> bool {
+        let there = |host: &&str| Address::service(host, service);
+        self.blind.iter().any(|host| self.desired.resources.contains_key(&there(host)))
     }
 
     /// The containers of a service that are ours.
@@ -354,6 +364,10 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
             removals.insert(address);
         }
     }
+    // What moves to a host in the dark stays where it is, and so does all that it uses.
+    let orphaned = removals.len();
+    removals.retain(|address| !scope.may_be_needed(address.name().unwrap_or_default()));
+    let something_stays = removals.len() < orphaned;
     for address in &removals {
         let service = address.name().unwrap_or_default();
         let containers = refs(scope.containers(service).iter().copied());
@@ -379,6 +393,9 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
                 .collect();
         }
         findings.propose(proposal);
+    }
+    if something_stays {
+        return;
     }
     let remove = |address: Address, act: Act, after: BTreeSet<Address>, findings: &mut Findings| {
         let mut proposal =

@@ -88,7 +88,8 @@ fn take_census<'a>(
             census.causes.push(drifted(member.1, state));
         }
     }
-    census.fresh.sort_by_key(|(id, container)| (container.number, id.as_str()));
+    // What serves is kept before what sleeps: nothing is woken only for another to be stopped.
+    census.fresh.sort_by_key(|(id, container)| (!serves(container), container.number, id.as_str()));
     if !census.stale.is_empty() && judge.spec_changed {
         let before = prior.map(comparable).unwrap_or_default();
         census.fields.extend(fields::changes(&before, &comparable(&spec.definition)));
@@ -382,9 +383,8 @@ impl Rolling<'_> {
         } else {
             self.start_first(woken, &mut steps);
         }
-        let extra = refs(self.extra().iter().copied());
-        if !extra.is_empty() && !self.in_place() {
-            self.take_away(extra, &mut steps);
+        if !self.in_place() {
+            self.drop_extra(&mut steps);
         }
         steps
     }
@@ -521,6 +521,20 @@ impl Rolling<'_> {
             monitor_ms: rollout.monitor_ms,
             completes: self.spec.completes,
         })
+    }
+
+    /// Takes away what is more than wanted; what sleeps need not be stopped first.
+    fn drop_extra(&self, steps: &mut Vec<Draft>) {
+        let serving = |member: &&Member| serves(member.1);
+        let idle = |member: &&Member| !serves(member.1);
+        let asleep = refs(self.extra().iter().filter(idle).copied());
+        let awake = refs(self.extra().iter().filter(serving).copied());
+        if !awake.is_empty() {
+            self.take_away(awake, steps);
+        }
+        if !asleep.is_empty() {
+            steps.push(self.draft(Act::Remove { containers: asleep }));
+        }
     }
 
     fn take_away(&self, containers: Vec<ContainerRef>, steps: &mut Vec<Draft>) {

@@ -133,6 +133,10 @@ def write(rows):
     PAGE.write_text("".join([before, "\n".join(lines), "\n", END, after]))
 
 
+# What the program exits with when a target was missed.
+MISSED = 3
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--inside")
@@ -148,20 +152,35 @@ def main():
         by_part.update(in_a_lab(within, Context))
     extra = compose_config(given.names)
     rows = [row for name in PARTS for row in by_part.get(name, [])] + extra
-    if not given.names and all(name in by_part for name in PARTS):
+    asked = os.environ.get("BENCH_WRITE") != "0"
+    if asked and not given.names and all(name in by_part for name in PARTS):
         write(rows)
     missed = [row for row in rows if row["met"] is False]
     print(f"\nbench: {len(rows)} measured, {len(missed)} missed", flush=True)
-    return 1 if missed else 0
+    return MISSED if missed else 0
 
 
 def compose_config(names):
     """The rows of the loader's own measurement, where there is one: it prints them as JSON."""
-    program = HERE / "compose_config"
-    if not program.exists() or (names and not any(n in "compose_config" for n in names)):
+    program = HERE / "compose_config.sh"
+    if names and not any(n in "compose_config" for n in names):
         return []
-    said = subprocess.run([program, Context.ours], stdout=subprocess.PIPE, check=True).stdout
-    rows = json.loads(said)
+    ran = subprocess.run([program, Context.ours], stdout=subprocess.PIPE, check=False)
+    if ran.returncode != 0:
+        print("!!! bench: compose_config could not run", flush=True)
+        return []
+    said = json.loads(ran.stdout)
+    rows = [
+        {
+            "what": "`compose config` of the corpus's largest file",
+            "ours": f"{said['stagecraft_ms']:.1f} ms",
+            "beside": "`docker compose config`",
+            "theirs": f"{said['docker_compose_ms']:.1f} ms",
+            "ratio": f"{said['ratio']:.0f}× faster",
+            "target": "≥ 10× faster",
+            "met": said["ratio"] >= 10,
+        }
+    ]
     for row in rows:
         show(row)
     return rows

@@ -39,7 +39,10 @@ now() { date +%s%N; }
 
 times=$(mktemp -d)
 trap 'rm -rf "$times"' EXIT
-theirs && ours || { echo "one of the two refuses $file" >&2; exit 1; }
+if ! theirs || ! ours; then
+    echo "one of the two refuses $file" >&2
+    exit 1
+fi
 round=0
 while [ "$round" -lt "$rounds" ]; do
     for side in theirs ours; do
