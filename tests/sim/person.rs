@@ -19,7 +19,7 @@ impl Inner {
         };
         let Some(what) = what else { return };
         self.say(format_args!("somebody on {host}: {what}"));
-        self.watch.forgive(&self.state, &host);
+        self.watch.forgive(&self.state, &host, self.shelf.holder.is_some());
         self.observe("somebody meddles");
     }
 }

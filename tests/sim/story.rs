@@ -319,9 +319,10 @@ async fn mishap(sim: Sim, mut rng: Rng, shop: Shop) {
             inner.say(format_args!("{host} goes down"));
             inner.state.reboot(&host);
             inner.state.faults.unreachable.insert(host.clone());
+            let at_work = inner.shelf.holder.is_some();
             inner.lose_locks();
             let inner = &mut *inner;
-            inner.watch.forgive(&inner.state, &host);
+            inner.watch.forgive(&inner.state, &host, at_work);
         }
         3 => {
             let mut inner = sim.now();

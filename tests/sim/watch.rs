@@ -74,8 +74,12 @@ impl Watch {
         (self.wanted, self.single) = (wanted, single);
     }
 
-    /// Somebody else has had their hands in a host: no more can be asked for than is left.
-    pub fn forgive(&mut self, state: &SimulatedState, host: &str) {
+    /// Somebody else has had their hands in a host: no more can be asked for than is left, and
+    /// nothing while an apply is at work, whose plan knows nothing of it.
+    pub fn forgive(&mut self, state: &SimulatedState, host: &str, at_work: bool) {
+        if at_work {
+            self.floors.retain(|place, _| place.0 != host);
+        }
         for (place, floor) in &mut self.floors {
             if place.0 == host {
                 *floor = (*floor).min(count(state, place, healthy));
