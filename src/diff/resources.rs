@@ -256,6 +256,13 @@ pub(super) fn network(
             was_here
         }
         Some(found) if found.definition == digest_of(&spec.definition) => false,
+        // Somebody else made it under the name that Compose looks for: it serves, and is not ours
+        // to take away.
+        Some(found) if !found.ours => {
+            let note = Note::Stranger { host: scope.host.into(), name: spec.name.clone() };
+            findings.notes.insert(note);
+            false
+        }
         Some(_) => {
             let cause = Cause::Replaced { field: "definition".into() };
             let remove = scope.effect(Act::RemoveNetwork { name: spec.name.clone() });

@@ -248,7 +248,13 @@ impl Stage<'_> {
         let container = container.ok_or_else(gone)?;
         match container.state {
             ContainerState::Running | ContainerState::Restarting => {}
-            ContainerState::Paused => container.state = ContainerState::Running,
+            ContainerState::Paused => {
+                container.state = ContainerState::Running;
+                // Docker calls a container unhealthy while it is paused; the next check tells.
+                if container.health.is_some() {
+                    container.health = Some(known_health(container, self.faults));
+                }
+            }
             _ => run(self.host, id, self.faults, self.now_ms),
         }
         Ok(())
