@@ -74,7 +74,8 @@ impl Lab {
         let begin = Instant::now();
         let name = act.name();
         let effect = Effect { host: self.host.name.clone(), act };
-        let result = self.world.perform(&self.host, &effect).await;
+        let hosts = [(self.host.name.clone(), self.host.clone())].into();
+        let result = self.world.perform(&hosts, &effect).await;
         println!("{name}: {} ms {result:?}", begin.elapsed().as_millis());
         result
     }

@@ -83,7 +83,8 @@ impl Here {
         fs::read_to_string(self.path("bin/log")).unwrap_or_default()
     }
     async fn act(&self, act: Act) -> Result<(), Failure> {
-        self.world.perform(&self.host, &Effect { host: "here".into(), act }).await
+        let hosts = [(self.host.name.clone(), self.host.clone())].into();
+        self.world.perform(&hosts, &Effect { host: self.host.name.clone(), act }).await
     }
     async fn see(&self) -> HostState {
         match self.world.probe(&self.host).await {
@@ -542,7 +543,8 @@ async fn what_an_application_says_is_masked_where_its_secrets_are() {
     let stranger = world(here.folder.path(), None);
     for (act, rest) in [(wait, "(sensitive) and"), (start, "invalid value (sensitive) here")] {
         let effect = Effect { host: "here".into(), act };
-        let failure = stranger.perform(&here.host, &effect).await.expect_err("failed");
+        let hosts = [("here".to_owned(), here.host.clone())].into();
+        let failure = stranger.perform(&hosts, &effect).await.expect_err("failed");
         let text = format!("{failure:?}\n{}", failure.detail.join("\n"));
         assert!(text.contains(rest), "{text}");
         for value in ["plain-secret", "planted-secret", "first-line", "second-line", "cd-ef"] {

@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::model::{Address, Effect, Event, Failure, Host, Outcome, Plan, Step};
+use crate::model::{Address, Event, Failure, Host, Outcome, Plan, Step};
 use crate::world::World;
 
 /// How many steps run at once, on all hosts together.
@@ -37,14 +37,14 @@ pub struct Report {
 /// `stop` turns true when the operator wants to stop: what runs is finished, nothing else begins.
 pub async fn execute(
     plan: &Plan,
-    hosts: &BTreeMap<String, Host>,
+    hosts: &Arc<BTreeMap<String, Host>>,
     world: Arc<World>,
     sink: &mut impl Sink,
     mut stop: watch::Receiver<bool>,
 ) -> Report {
     let mut run = Run {
         steps: plan.steps.iter().map(|step| (step.id, step)).collect(),
-        hosts,
+        hosts: hosts.clone(),
         world,
         waiting: plan.steps.iter().map(|step| step.id).collect(),
         done: BTreeSet::new(),
@@ -89,7 +89,7 @@ enum Ended {
 
 struct Run<'a> {
     steps: BTreeMap<usize, &'a Step>,
-    hosts: &'a BTreeMap<String, Host>,
+    hosts: Arc<BTreeMap<String, Host>>,
     world: Arc<World>,
     waiting: BTreeSet<usize>,
     done: BTreeSet<usize>,
@@ -124,10 +124,10 @@ impl Run<'_> {
             }
             self.waiting.remove(&id);
             let (world, effect) = (self.world.clone(), step.effect.clone());
-            let host = self.hosts.get(&effect.host).cloned();
+            let hosts = self.hosts.clone();
             self.running.spawn(async move {
                 let began = Instant::now();
-                let result = perform(&world, host.as_ref(), &effect).await;
+                let result = world.perform(&hosts, &effect).await;
                 Ended::Step { id, result, took_ms: milliseconds(began) }
             });
         }
@@ -165,12 +165,15 @@ impl Run<'_> {
         if undo.is_empty() || !self.tell(&Event::Undoing { address: address.clone() }, sink).await {
             return;
         }
-        let world = self.world.clone();
-        let host = address.on_host().and_then(|host| self.hosts.get(host)).cloned();
+        let (world, hosts) = (self.world.clone(), self.hosts.clone());
         self.running.spawn(async move {
             let mut result = Ok(());
             for effect in &undo {
-                result = result.and(perform(&world, host.as_ref(), effect).await);
+                // What comes later in an undo may rely on what comes before: nothing is removed
+                // that is still in the routes.
+                if result.is_ok() {
+                    result = world.perform(&hosts, effect).await;
+                }
             }
             Ended::Undo { address, result }
         });
@@ -188,14 +191,6 @@ impl Run<'_> {
             (true, _) => Outcome::Succeeded,
         };
         Report { outcome, failures: self.failures }
-    }
-}
-
-async fn perform(world: &World, host: Option<&Host>, effect: &Effect) -> Result<(), Failure> {
-    match host {
-        Some(host) => world.perform(host, effect).await,
-        None => Err(Failure::new(format!("nothing says how to reach {}", effect.host))
-            .hint("name the host in stagecraft.yml again, or clean it up by hand")),
     }
 }
 

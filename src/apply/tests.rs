@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
-use crate::model::{Act, PLAN_FORMAT, Request, Sight, Summary, Transport};
+use crate::model::{Act, Effect, PLAN_FORMAT, Request, Sight, Summary, Transport};
 use crate::world::{Later, OtherWorld};
 
 /// Notes what is done; one act fails.
@@ -17,7 +17,11 @@ impl OtherWorld for Notes {
     fn probe<'a>(&'a self, _: &'a Host) -> Later<'a, Sight> {
         Box::pin(async { Sight::Seen(Box::default()) })
     }
-    fn perform<'a>(&'a self, _: &'a Host, effect: &'a Effect) -> Later<'a, Result<(), Failure>> {
+    fn perform<'a>(
+        &'a self,
+        _: &'a BTreeMap<String, Host>,
+        effect: &'a Effect,
+    ) -> Later<'a, Result<(), Failure>> {
         let Act::RemoveFile { path } = &effect.act else { unreachable!() };
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
         let result = if path == self.fails { Err(Failure::new("no")) } else { Ok(()) };
@@ -88,7 +92,7 @@ async fn run(fails: &'static str, lines: usize) -> (Vec<String>, Outcome) {
     let world = Arc::new(World::Other(Box::new(notes.clone())));
     // Nobody can ask to stop any more: the channel is closed from the beginning.
     let (_, stop) = watch::channel(false);
-    let hosts = [(host.name.clone(), host)].into();
+    let hosts = Arc::new([(host.name.clone(), host)].into());
     let report = execute(&plan(), &hosts, world, &mut Lines(lines), stop).await;
     let done = notes.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
     (done, report.outcome)

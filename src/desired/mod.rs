@@ -5,6 +5,7 @@ mod edges;
 mod placement;
 mod render;
 mod rollout;
+mod routes;
 pub mod traefik;
 mod variables;
 
@@ -19,6 +20,7 @@ use crate::model::{
 };
 
 pub use placement::{Placement, Places};
+pub use routes::Traffic;
 pub use variables::Variables;
 
 /// Mode of the rendered Compose file: it holds no secret, but it is nobody's business either.
@@ -35,6 +37,8 @@ pub struct Blueprint {
     pub placements: BTreeMap<String, Placement>,
     /// The registry and path of images that have no name of their own.
     pub registry: Option<String>,
+    /// Whether the proxy follows the containers' labels by itself.
+    pub labels_route: bool,
 }
 
 /// What the compiler is told about the world.
@@ -57,19 +61,25 @@ pub fn compile(
     project: &Project,
     facts: &Facts,
 ) -> Result<Desired, Vec<Diagnostic>> {
+    let (traffic, problems) = Traffic::of(blueprint, project);
     let mut compiler = Compiler {
         blueprint,
         project,
         facts,
         places: Places::new(&blueprint.placements, project),
         sections: render::Sections::of(project),
+        traffic,
         resources: BTreeMap::new(),
-        problems: Vec::new(),
+        problems,
     };
     for host in blueprint.hosts.keys() {
         compiler.host(host);
     }
     if compiler.problems.is_empty() {
+        compiler
+            .traffic
+            .connect(blueprint, facts, &compiler.places, &mut compiler.resources)
+            .map_err(|problem| vec![problem])?;
         edges::connect(blueprint, project, &compiler.places, &mut compiler.resources);
         return Ok(Desired {
             site: blueprint.site.clone(),
@@ -94,6 +104,7 @@ struct Compiler<'a> {
     facts: &'a Facts,
     places: Places<'a>,
     sections: render::Sections,
+    traffic: Traffic,
     resources: BTreeMap<Address, Resource>,
     problems: Vec<Diagnostic>,
 }
@@ -124,6 +135,7 @@ impl Compiler<'_> {
             project: self.project,
             facts: self.facts,
             places: &self.places,
+            traffic: &self.traffic,
         };
         for name in names {
             match render::service(&scene, host, name) {
@@ -165,7 +177,7 @@ impl Compiler<'_> {
     ) {
         let placement = &self.blueprint.placements[name];
         let published = render::published_for_others(&self.places, self.project, name);
-        let rollout = match rollout::spec(
+        let mut rollout = match rollout::spec(
             self.project,
             name,
             placement,
@@ -175,6 +187,10 @@ impl Compiler<'_> {
             Ok(rollout) => rollout,
             Err(problem) => return self.problems.push(problem),
         };
+        rollout.settle_ms = routes::settle_ms(self.blueprint, self.project, name);
+        if rollout.hook.is_empty() {
+            rollout.hook = rollout::labelled_hook(self.project, name);
+        }
         let on = networks(&definition);
         let mut after = base.clone();
         let used = on.iter().flatten().filter(|key| objects.networks.contains_key(*key));

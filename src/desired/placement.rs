@@ -25,6 +25,10 @@ pub struct Placement {
     pub monitor: Duration,
     /// How many hosts roll at once.
     pub max_parallel: u32,
+    /// How long requests to a container that is out of the routes may take to end.
+    pub drain: Duration,
+    /// The words of a command that runs in each container that goes.
+    pub drain_hook: Vec<String>,
 }
 
 /// What every service needs to know of the others, worked out once: asked for service by service it

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use super::{Blueprint, Facts, Places, edges};
+use super::{Blueprint, Facts, Places, Traffic, edges};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
@@ -26,11 +26,12 @@ pub struct Scene<'a> {
     pub project: &'a Project,
     pub facts: &'a Facts,
     pub places: &'a Places<'a>,
+    pub traffic: &'a Traffic,
 }
 
 /// A service's definition as its host's Compose file has it.
 pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnostic> {
-    let Scene { blueprint, project, facts, places } = *scene;
+    let Scene { blueprint, project, facts, places, traffic } = *scene;
     let placement = &blueprint.placements[name];
     let mut definition = project.services[name].canonical.clone();
     for key in ["build", "profiles", "pull_policy", "scale", "develop", "depends_on"] {
@@ -81,6 +82,7 @@ pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnost
         return Err(point(project, name, Diagnostic::error("render::no-port", message))
             .help(format!("add `expose: [\"PORT\"]` to `{name}` in the Compose file")));
     }
+    traffic.adapt(blueprint, facts, host, name, &mut definition)?;
     set(&mut definition, "labels", LABEL_ENVIRONMENT, blueprint.site.mark().into());
     let made_from = fingerprint(&definition);
     set(&mut definition, "labels", LABEL_DEFINITION, made_from.into());
@@ -94,14 +96,14 @@ fn set(definition: &mut Object, section: &str, key: &str, value: Value) {
     }
 }
 
-fn push(definition: &mut Object, section: &str, values: impl Iterator<Item = Value>) {
+pub(super) fn push(definition: &mut Object, section: &str, values: impl Iterator<Item = Value>) {
     let section = definition.entry(section).or_insert_with(|| json!([]));
     if let Value::Array(section) = section {
         section.extend(values);
     }
 }
 
-fn point(project: &Project, name: &str, problem: Diagnostic) -> Diagnostic {
+pub(super) fn point(project: &Project, name: &str, problem: Diagnostic) -> Diagnostic {
     match project.spans.get(name) {
         Some(span) => problem.at(span, "declared here"),
         None => problem,
@@ -157,7 +159,11 @@ fn refuse_project_files(project: &Project, name: &str) -> Result<(), Diagnostic>
 }
 
 /// The address at which a host is reached from the others.
-fn mesh_ip(blueprint: &Blueprint, facts: &Facts, host: &str) -> Result<String, Diagnostic> {
+pub(super) fn mesh_ip(
+    blueprint: &Blueprint,
+    facts: &Facts,
+    host: &str,
+) -> Result<String, Diagnostic> {
     if let Some(ip) = facts.mesh_ips.get(host) {
         return Ok(ip.clone());
     }

@@ -57,7 +57,18 @@ pub fn spec(
         stop_grace_s: service.stop_grace_period.unwrap_or(Duration::from_secs(10)).as_secs(),
         monitor_ms: milliseconds(placement.monitor),
         max_parallel: placement.max_parallel,
+        drain_ms: milliseconds(placement.drain),
+        settle_ms: 0,
+        hook: placement.drain_hook.clone(),
     })
+}
+
+/// The hook that docker-rollout's label names: a line for the shell of the container that goes.
+pub fn labelled_hook(project: &Project, name: &str) -> Vec<String> {
+    let label = project.services[name].labels.get("docker-rollout.pre-stop-hook");
+    label
+        .map(|line| vec!["sh".to_owned(), "-c".to_owned(), line.replace("$$", "$")])
+        .unwrap_or_default()
 }
 
 fn disabled(check: &Healthcheck) -> bool {

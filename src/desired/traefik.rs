@@ -12,81 +12,13 @@ mod options;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+
+use crate::model::{Backend, Routes, Section};
 
 use labels::Node;
 use options::LABELS;
-
-/// A part of Traefik's configuration that routes to servers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Section {
-    /// Routed by request.
-    Http,
-    /// Routed by connection.
-    Tcp,
-    /// Routed by entry point.
-    Udp,
-}
-
-impl Section {
-    const ALL: [Self; 3] = [Self::Http, Self::Tcp, Self::Udp];
-
-    /// Its name in a configuration and in labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Http => "http",
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        }
-    }
-}
-
-/// A load balancer that wants servers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Backend {
-    /// Where it is configured.
-    pub section: Section,
-    /// Its name there.
-    pub name: String,
-    /// The containers' port: the one that the labels name, else the lowest that they expose.
-    pub port: Option<u16>,
-    /// What the servers speak; `http` unless the labels say otherwise. Without meaning for TCP and
-    /// UDP.
-    pub scheme: String,
-    /// What each server carries besides its address: `weight`, `preservePath`, `tls`.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub server: Map<String, Value>,
-}
-
-impl Backend {
-    /// What tells it from the others of the same routes: an HTTP and a TCP service may share a name.
-    pub fn id(&self) -> String {
-        format!("{}/{}", self.section.name(), self.name)
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.id())
-    }
-}
-
-/// How a Compose service is reached.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Routes {
-    /// The Compose service.
-    pub service: String,
-    /// The Docker network on which the labels want the proxy to reach it.
-    pub network: Option<String>,
-    /// The sections `http`, `tcp`, `udp` and `tls`; load balancers are without servers.
-    pub document: Value,
-    /// The load balancers, in order.
-    pub backends: Vec<Backend>,
-}
 
 /// Lifts a service's labels. `None` when Traefik is not to know of it: there are no such labels, or
 /// `traefik.enable` is off. `exposed` are the TCP ports that its containers expose.
@@ -264,69 +196,6 @@ impl Lifter<'_> {
             scheme: scheme.unwrap_or("http").to_owned(),
             server,
         })
-    }
-}
-
-impl Routes {
-    /// The complete configuration for one file. `servers` gives the addresses (`10.0.0.5:8080`) of
-    /// each backend by its `id`.
-    ///
-    /// A backend without servers is one that answers for itself: over HTTP with 503, as a balancer
-    /// of nothing; over TCP and UDP it can't be said, so its routers are left out.
-    pub fn render(&self, servers: &BTreeMap<String, Vec<String>>) -> Value {
-        let mut document = self.document.clone();
-        for backend in &self.backends {
-            let addresses = servers.get(&backend.id()).map(Vec::as_slice).unwrap_or_default();
-            let Some(section) =
-                document.get_mut(backend.section.name()).and_then(Value::as_object_mut)
-            else {
-                continue;
-            };
-            if addresses.is_empty() && backend.section != Section::Http {
-                backend.leave(section);
-                continue;
-            }
-            for (_, service) in objects(section, "services").filter(|(n, _)| **n == backend.name) {
-                if addresses.is_empty() {
-                    *service = Map::from_iter([("weighted".into(), json!({ "services": [] }))]);
-                } else if let Some(Value::Object(balancer)) = service.get_mut("loadBalancer") {
-                    let list = addresses.iter().map(|address| backend.entry(address)).collect();
-                    balancer.insert("servers".into(), list);
-                }
-            }
-        }
-        if let Some(sections) = document.as_object_mut() {
-            // Traefik refuses a file with an empty section.
-            sections.retain(|_, section| section.as_object().is_some_and(|s| !s.is_empty()));
-        }
-        document
-    }
-}
-
-impl Backend {
-    fn entry(&self, address: &str) -> Value {
-        let mut entry = self.server.clone();
-        match self.section {
-            Section::Http => {
-                entry.insert("url".into(), format!("{}://{address}", self.scheme).into())
-            }
-            _ => entry.insert("address".into(), address.into()),
-        };
-        entry.into()
-    }
-
-    /// Takes the service and its routers out of a section.
-    fn leave(&self, section: &mut Map<String, Value>) {
-        if let Some(services) = section.get_mut("services").and_then(Value::as_object_mut) {
-            services.remove(&self.name);
-        }
-        if let Some(routers) = section.get_mut("routers").and_then(Value::as_object_mut) {
-            routers.retain(|_, router| {
-                let service = router.get("service").and_then(Value::as_str).unwrap_or_default();
-                service.strip_suffix("@file").unwrap_or(service) != self.name
-            });
-        }
-        section.retain(|_, objects| objects.as_object().is_some_and(|o| !o.is_empty()));
     }
 }
 

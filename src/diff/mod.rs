@@ -4,6 +4,7 @@
 mod fields;
 mod order;
 mod resources;
+mod routes;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -91,17 +92,22 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
             Sight::Seen(_) => None,
         })
         .collect();
+    let routing = routes::routing(desired);
     let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
             Sight::Seen(state) => {
-                let scope = resources::Scope::new(desired, name, state, request, finished, &blind);
+                let scope = resources::Scope::new(
+                    desired, name, state, request, finished, &blind, &routing,
+                );
                 let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
                 compare_host(&scope, wanted, &mut findings);
             }
         }
     }
+    routes::compare(desired, observed, &mut findings);
+    routes::orphans(desired, observed, &mut findings);
     let resources = order::resources(desired, &findings.proposals)?;
     order::chain_rollouts(desired, &resources, &mut findings.proposals);
     let steps = order::steps(desired, &resources, &findings.proposals)?;
@@ -152,14 +158,16 @@ fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings
             }
             Spec::Volume(spec) => resources::volume(scope, address, spec, findings),
             Spec::File(spec) => resources::file(scope, address, spec, findings),
-            Spec::Env(_) | Spec::Service(_) => {}
+            Spec::Env(_) | Spec::Service(_) | Spec::Route(_) => {}
         }
     }
     for (address, spec) in wanted {
         if let Spec::Service(spec) = spec {
             let upstream = service::Upstream { env: &env, networks: &replaced_networks };
-            if let Some(proposal) = service::compare(scope, address, spec, &upstream) {
-                findings.propose(proposal);
+            match service::compare(scope, address, spec, &upstream) {
+                Ok(None) => {}
+                Ok(Some(proposal)) => findings.propose(proposal),
+                Err(blocked) => findings.block((*address).clone(), blocked),
             }
         }
     }

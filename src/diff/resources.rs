@@ -4,14 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
 
+use super::routes::{Routing, routed};
 use super::{Findings, Proposal, fields};
 use crate::model::definition::LABEL_DEFINITION;
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
-    NetworkSpec, Note, Object, Request, ServiceSpec, Spec, VolumeSpec, digest_of, stamp,
+    NetworkSpec, Note, Object, Request, RouteSpec, ServiceSpec, Spec, VolumeSpec, digest_of, stamp,
 };
 
+/// How long requests to a service that has moved away may take to end, in milliseconds.
+const DRAIN_MS: u64 = 5000;
 /// The mode of every env file: its owner alone may read it.
 const ENV_MODE: u32 = 0o600;
 
@@ -24,7 +27,9 @@ pub(super) struct Scope<'a> {
     /// Whether the newest release did all that it planned.
     pub finished: bool,
     /// The hosts that could not be seen.
-    blind: &'a BTreeSet<&'a str>,
+    pub blind: &'a BTreeSet<&'a str>,
+    /// The routes by which services are reached, by service.
+    routes: &'a Routing<'a>,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
     /// Whether the Compose file on the host is the desired one.
@@ -39,6 +44,7 @@ impl<'a> Scope<'a> {
         request: &'a Request,
         finished: bool,
         blind: &'a BTreeSet<&'a str>,
+        routes: &'a Routing<'a>,
     ) -> Self {
         let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
         for member in state.containers.iter().filter(|(_, container)| container.ours) {
@@ -51,7 +57,7 @@ impl<'a> Scope<'a> {
         });
         let found = state.files.get(COMPOSE_FILE).map(|file| file.content.as_str());
         let is_in_force = found.is_some() && found == wanted;
-        Self { desired, host, state, request, finished, blind, containers, is_in_force }
+        Self { desired, host, state, request, finished, blind, routes, containers, is_in_force }
     }
 
     /// The definition that the Compose file in force has of a service. Where that file is the
@@ -70,6 +76,12 @@ impl<'a> Scope<'a> {
         self.blind.iter().any(|host| self.desired.resources.contains_key(&there(host)))
     }
 
+    /// The routes that lead to a service's containers on this host, each with its gateway.
+    pub fn routes(&self, service: &str) -> impl Iterator<Item = (&'a str, &'a RouteSpec)> {
+        let all = self.routes.get(service).into_iter().flatten().copied();
+        all.filter(|(_, route)| route.sources.contains_key(self.host))
+    }
+
     /// The containers of a service that are ours.
     pub fn containers(&self, service: &str) -> &[(&'a String, &'a Container)] {
         self.containers.get(service).map(Vec::as_slice).unwrap_or_default()
@@ -81,7 +93,7 @@ impl<'a> Scope<'a> {
 
     /// Why something that should be there is not: taken away behind our back, where an earlier
     /// release has been here, or never made.
-    fn missing(&self, was_here: bool, what: &str) -> Vec<Cause> {
+    pub fn missing(&self, was_here: bool, what: &str) -> Vec<Cause> {
         match was_here {
             true => vec![Cause::Drifted { what: format!("{what} is gone") }],
             false => vec![Cause::Missing],
@@ -212,14 +224,20 @@ fn repair_mode(
     findings: &mut Findings,
 ) {
     if found.mode != ENV_MODE {
-        findings.propose(mode_repair(scope, address, path, found.mode, ENV_MODE));
+        findings.propose(mode_repair(scope.host, address, path, found.mode, ENV_MODE));
     }
 }
 
-fn mode_repair(scope: &Scope, address: &Address, path: &str, found: u32, mode: u32) -> Proposal {
+pub(super) fn mode_repair(
+    host: &str,
+    address: &Address,
+    path: &str,
+    found: u32,
+    mode: u32,
+) -> Proposal {
     let what = format!("its mode is {found:04o}");
     let mut proposal = Proposal::new(address, Action::Update, vec![Cause::Drifted { what }])
-        .step(scope.effect(Act::SetMode { path: path.to_owned(), mode }));
+        .step(Effect { host: host.to_owned(), act: Act::SetMode { path: path.to_owned(), mode } });
     let octal = |mode: u32| Some(format!("{mode:04o}").into());
     proposal.change.fields = vec![fields::field("mode".into(), octal(found), octal(mode))];
     proposal
@@ -334,7 +352,7 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
             findings.propose(proposal);
         }
         Some(found) if found.mode != spec.mode => {
-            findings.propose(mode_repair(scope, address, &spec.path, found.mode, spec.mode));
+            findings.propose(mode_repair(scope.host, address, &spec.path, found.mode, spec.mode));
         }
         Some(_) => {}
     }
@@ -342,7 +360,7 @@ pub(super) fn file(scope: &Scope, address: &Address, spec: &FileSpec, findings: 
 
 /// A unified diff of two texts, without our own digests, which differ in any case, and without the
 /// values of keys that people give to secrets.
-fn unified(before: &str, after: &str) -> String {
+pub(super) fn unified(before: &str, after: &str) -> String {
     let plain = |text: &str| -> String {
         let lines = stamp::body(text).split_inclusive('\n');
         lines.filter(|line| !line.contains(LABEL_DEFINITION)).collect()
@@ -378,7 +396,13 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
     for address in &removals {
         let service = address.name().unwrap_or_default();
         let containers = refs(scope.containers(service).iter().copied());
-        let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned])
+        let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
+        if scope.routes.contains_key(service) {
+            // It has moved, and the routes with it: what it still works on ends here.
+            let drain = Act::Drain { containers: containers.clone(), timeout_ms: DRAIN_MS };
+            proposal = proposal.step(scope.effect(drain));
+        }
+        let mut proposal = proposal
             .step(scope.effect(Act::Stop { containers: containers.clone(), grace_s: 10 }))
             .step(scope.effect(Act::Remove { containers }));
         if frees_something_wanted(scope, service, wanted) {
@@ -394,7 +418,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
                 .proposals
                 .keys()
                 .chain(scope.desired.resources.keys())
-                .filter(|other| matches!(other.kind(), Kind::Service))
+                .filter(|other| matches!(other.kind(), Kind::Service | Kind::Route))
                 .filter(|other| !removals.contains(other))
                 .cloned()
                 .collect();
@@ -451,7 +475,8 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
         .filter(|(_, spec)| matches!(spec, Spec::File(_)))
         .filter_map(|(address, _)| address.name())
         .collect();
-    for path in scope.state.files.keys().filter(|path| !files.contains(path.as_str())) {
+    let others = |path: &&String| !files.contains(path.as_str()) && routed(path).is_none();
+    for path in scope.state.files.keys().filter(others) {
         let address = Address::file(scope.host, path);
         let act = Act::RemoveFile { path: scope.desired.site.path(path) };
         remove(address, act, on_host.clone(), findings);

@@ -8,8 +8,8 @@ use super::resources::{EnvDelta, Scope, refs};
 use super::{Draft, Proposal, fields};
 use crate::model::definition::{comparable, replicas};
 use crate::model::{
-    Act, Action, Address, Cause, Container, ContainerRef, ContainerState, Effect, FieldChange,
-    Health, Object, Rollout, RolloutOrder, ServiceSpec,
+    Act, Action, Address, Blocked, BlockedReason, Cause, Container, ContainerRef, ContainerState,
+    Effect, FieldChange, Health, Object, Pick, Rollout, RolloutOrder, RouteSpec, ServiceSpec,
 };
 
 /// What else on the host changes in a way that containers must follow.
@@ -41,13 +41,26 @@ pub(super) fn compare(
     address: &Address,
     spec: &ServiceSpec,
     upstream: &Upstream,
-) -> Option<Proposal> {
+) -> Result<Option<Proposal>, Blocked> {
     let prior = scope.prior(spec);
     let census = take_census(scope, spec, prior, upstream);
-    let plan = Rolling { scope, spec, prior, census: &census };
+    let routes: Vec<_> = scope.routes(&spec.service).collect();
+    let plan = Rolling { scope, spec, prior, census: &census, routes: &routes };
     let steps = plan.steps();
     if steps.is_empty() {
-        return None;
+        return Ok(None);
+    }
+    // Nothing is taken away that a gateway may still send requests to.
+    let routed = |draft: &Draft| match draft.effect.act {
+        Act::Route { .. } => scope.blind.contains(draft.effect.host.as_str()),
+        _ => false,
+    };
+    if let Some(draft) = steps.iter().find(|draft| routed(draft)) {
+        let detail = format!(
+            "its gateway {} could not be seen, so nothing of it can be taken out of the routes",
+            draft.effect.host
+        );
+        return Err(Blocked { reason: BlockedReason::GatewayUnseen, detail });
     }
     let exists = !census.fresh.is_empty() || !census.stale.is_empty();
     let action = if exists { Action::Update } else { Action::Create };
@@ -59,7 +72,7 @@ pub(super) fn compare(
     proposal.change.fields = census.fields.clone();
     proposal.change.rollout = Some(plan.summary());
     proposal.steps = steps;
-    Some(proposal)
+    Ok(Some(proposal))
 }
 
 fn take_census<'a>(
@@ -114,6 +127,10 @@ fn own_name(scope: &Scope, spec: &ServiceSpec, container: &Container) -> String 
 /// Whether a container may be answering somebody.
 fn serves(container: &Container) -> bool {
     matches!(container.state, ContainerState::Running | ContainerState::Restarting)
+}
+
+fn serves_now(member: &Member) -> bool {
+    serves(member.1)
 }
 
 /// How a container sleeps that could simply be woken.
@@ -302,6 +319,8 @@ struct Rolling<'a> {
     spec: &'a ServiceSpec,
     prior: Option<&'a Object>,
     census: &'a Census<'a>,
+    /// The routes that lead to it, each with its gateway.
+    routes: &'a [(&'a str, &'a RouteSpec)],
 }
 
 impl Rolling<'_> {
@@ -482,10 +501,10 @@ impl Rolling<'_> {
             steps.push(Draft { undo: undo.clone(), ..start });
         }
         if self.wanted() > 0 && (self.starts() > 0 || woken || !stale.is_empty()) {
-            steps.push(Draft { undo, ..self.await_healthy(beside) });
+            steps.push(Draft { undo: undo.clone(), ..self.await_healthy(beside) });
         }
         if !stale.is_empty() {
-            self.take_away(stale, steps);
+            self.take_away(stale, &undo, steps);
         }
     }
 
@@ -530,15 +549,43 @@ impl Rolling<'_> {
         let asleep = refs(self.extra().iter().filter(idle).copied());
         let awake = refs(self.extra().iter().filter(serving).copied());
         if !awake.is_empty() {
-            self.take_away(awake, steps);
+            self.take_away(awake, &[], steps);
         }
         if !asleep.is_empty() {
             steps.push(self.draft(Act::Remove { containers: asleep }));
         }
     }
 
-    fn take_away(&self, containers: Vec<ContainerRef>, steps: &mut Vec<Draft>) {
-        let grace_s = self.spec.rollout.stop_grace_s;
+    /// Takes away containers that serve: out of the routes, drained, their hook run, then stopped. As
+    /// long as the proxies have not let go of them, all can be `undo`ne.
+    fn take_away(&self, containers: Vec<ContainerRef>, undo: &[Effect], steps: &mut Vec<Draft>) {
+        let rollout = &self.spec.rollout;
+        let grace_s = rollout.stop_grace_s;
+        let mut back: Vec<Effect> = Vec::new();
+        for (gateway, route) in self.routes {
+            let act = |pick: Pick, needed| Act::Route {
+                route: Box::new((*route).clone()),
+                renew: [(self.scope.host.to_owned(), pick)].into(),
+                needed,
+            };
+            let on = |act| Effect { host: (*gateway).to_owned(), act };
+            let before = self.census.stale.iter().chain(&self.census.fresh).copied();
+            back.push(on(act(Pick::Only(refs(before.filter(serves_now))), false)));
+            let undo: Vec<Effect> = back.iter().chain(undo).cloned().collect();
+            let effect = on(act(Pick::Besides(containers.clone()), self.wanted() > 0));
+            steps.push(Draft { effect, undo, early: false });
+        }
+        if !self.routes.is_empty() && rollout.drain_ms > 0 {
+            let timeout_ms = rollout.drain_ms;
+            steps.push(self.draft(Act::Drain { containers: containers.clone(), timeout_ms }));
+        }
+        if rollout.settle_ms > 0 {
+            steps.push(self.draft(Act::Settle { wait_ms: rollout.settle_ms }));
+        }
+        if !rollout.hook.is_empty() {
+            let command = rollout.hook.clone();
+            steps.push(self.draft(Act::Hook { containers: containers.clone(), command }));
+        }
         steps.push(self.draft(Act::Stop { containers: containers.clone(), grace_s }));
         steps.push(self.draft(Act::Remove { containers }));
     }

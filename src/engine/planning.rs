@@ -1,9 +1,10 @@
 //! Planning: from a request to a plan, by way of the configuration or of a stored release.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use super::{Engine, Problem, host_keys};
-use crate::config::stagecraft::Mode;
+use crate::config::stagecraft::{Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
@@ -20,7 +21,7 @@ pub struct Planned {
     /// What is.
     pub observed: Observed,
     /// Every host that was looked at.
-    pub hosts: BTreeMap<String, Host>,
+    pub hosts: Arc<BTreeMap<String, Host>>,
 }
 
 impl Engine {
@@ -37,7 +38,7 @@ impl Engine {
         };
         self.read_deployed(&desired, &mut observed);
         let plan = diff::plan(&desired, &observed, request)?;
-        Ok(Planned { plan, desired, observed, hosts })
+        Ok(Planned { plan, desired, observed, hosts: Arc::new(hosts) })
     }
 
     /// What is desired where nothing is known of the world: what hosts offer to interpolation
@@ -92,6 +93,7 @@ impl Engine {
             hosts: self.environment.hosts.clone(),
             placements,
             registry: self.registry(),
+            labels_route: self.environment.traefik.routes == Some(RoutesBy::Labels),
         };
         desired::compile(&blueprint, &project, &facts).map_err(Problem::Diagnostics)
     }
@@ -114,6 +116,8 @@ impl Engine {
             health_timeout: rollout.health_timeout,
             monitor: rollout.monitor,
             max_parallel: rollout.max_parallel,
+            drain: rollout.drain,
+            drain_hook: rollout.drain_hook.unwrap_or_default(),
         })
     }
 

@@ -20,18 +20,21 @@ pub enum Kind {
     File,
     /// A Compose service on a host: all its containers there.
     Service,
+    /// The routes of a Compose service on a gateway.
+    Route,
     /// The environment's release record.
     Release,
 }
 
 impl Kind {
-    const ALL: [Kind; 7] = [
+    const ALL: [Kind; 8] = [
         Kind::Host,
         Kind::Network,
         Kind::Volume,
         Kind::Env,
         Kind::File,
         Kind::Service,
+        Kind::Route,
         Kind::Release,
     ];
 
@@ -44,6 +47,7 @@ impl Kind {
             Kind::Env => "env",
             Kind::File => "file",
             Kind::Service => "service",
+            Kind::Route => "route",
             Kind::Release => "release",
         }
     }
@@ -83,6 +87,10 @@ impl Address {
     /// `service.HOST/SERVICE`.
     pub fn service(host: &str, service: &str) -> Self {
         Self { kind: Kind::Service, scope: host.into(), name: Some(service.into()) }
+    }
+    /// `route.GATEWAY/SERVICE`.
+    pub fn route(gateway: &str, service: &str) -> Self {
+        Self { kind: Kind::Route, scope: gateway.into(), name: Some(service.into()) }
     }
     /// `release.ENVIRONMENT`.
     pub fn release(environment: &str) -> Self {
@@ -126,7 +134,8 @@ impl FromStr for Address {
             Some((scope, name)) => (scope, Some(name.to_owned())),
             None => (rest, None),
         };
-        let wants_name = matches!(kind, Kind::Network | Kind::Volume | Kind::File | Kind::Service);
+        let wants_name =
+            matches!(kind, Kind::Network | Kind::Volume | Kind::File | Kind::Service | Kind::Route);
         if scope.is_empty() || wants_name != name.is_some() {
             return Err(refuse());
         }
@@ -158,8 +167,9 @@ mod tests {
             Address::network("app-1", "back"),
             Address::volume("db-1", "postgres_data"),
             Address::env("app-1"),
-            Address::file("app-1", "routes/api.yml"),
+            Address::file("app-1", "compose.yml"),
             Address::service("app-1.example.net", "api"),
+            Address::route("gw-1", "api"),
             Address::release("staging"),
         ] {
             assert_eq!(address.to_string().parse::<Address>().unwrap(), address);

@@ -62,6 +62,16 @@ pub fn networks(definition: &Object) -> Option<BTreeSet<String>> {
     }
 }
 
+/// The TCP ports that its containers publish on a host port of Docker's choice.
+pub fn picked_ports(definition: &Object) -> impl Iterator<Item = u16> {
+    let ports = definition.get("ports").and_then(Value::as_array).into_iter().flatten();
+    let picked = ports.filter(|port| {
+        let tcp = port.get("protocol").and_then(Value::as_str).unwrap_or("tcp") == "tcp";
+        tcp && port.get("published").is_none()
+    });
+    picked.filter_map(|port| port.get("target")?.as_u64()?.try_into().ok())
+}
+
 /// What `docker inspect` will show of its restart policy and limits, as Compose hands them over:
 /// `deploy` goes before the service's own keys.
 pub fn limits(definition: &Object) -> Limits {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Host, Object, Site};
+use super::{Address, Host, Object, RouteSpec, Site};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,8 @@ pub enum Spec {
     File(FileSpec),
     /// A Compose service.
     Service(Box<ServiceSpec>),
+    /// The routes of a Compose service on a gateway.
+    Route(Box<RouteSpec>),
 }
 
 /// The environment's directory on a host.
@@ -240,6 +242,20 @@ pub struct RolloutSpec {
     pub monitor_ms: u64,
     /// How many hosts may roll at once.
     pub max_parallel: u32,
+    /// How long requests to a container that is out of the routes may take to end, in milliseconds.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub drain_ms: u64,
+    /// How long a proxy that follows containers by itself may take to see new ones, in milliseconds;
+    /// 0 where none does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub settle_ms: u64,
+    /// The words of a command that runs in each container that goes, before it is stopped.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hook: Vec<String>,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// Which goes first.

@@ -1,10 +1,10 @@
 //! Effects: the single, idempotent acts that plans are made of and worlds perform.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, Object};
+use super::{ImagePin, Object, Pick, RouteSpec};
 
 /// A container as a plan names it: the id acts, the name is for people.
 #[derive(
@@ -181,6 +181,36 @@ pub enum Act {
         /// The policy as `docker update --restart` takes it.
         policy: String,
     },
+    /// Writes a file of routes with the servers that there are, and sees the proxy take it up.
+    Route {
+        /// The file, on the effect's host.
+        route: Box<RouteSpec>,
+        /// The hosts whose servers are looked up anew, and which of their containers those are. The
+        /// servers of other hosts stay as the file has them.
+        renew: BTreeMap<String, Pick>,
+        /// Whether each of these hosts must have a server.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        needed: bool,
+    },
+    /// Waits until nobody is connected to any port on which the containers listen, or too long.
+    Drain {
+        /// Which.
+        containers: Vec<ContainerRef>,
+        /// Milliseconds after which they are left to their own way of stopping.
+        timeout_ms: u64,
+    },
+    /// Lets time pass in which a proxy that follows containers by itself sees the new ones.
+    Settle {
+        /// Milliseconds.
+        wait_ms: u64,
+    },
+    /// Runs a command in each container that runs.
+    Hook {
+        /// Which.
+        containers: Vec<ContainerRef>,
+        /// Its words.
+        command: Vec<String>,
+    },
 }
 
 impl Act {
@@ -204,6 +234,10 @@ impl Act {
             Act::Resume { .. } => "resume",
             Act::Rename { .. } => "rename",
             Act::SetRestart { .. } => "update",
+            Act::Route { .. } => "route",
+            Act::Drain { .. } => "drain",
+            Act::Settle { .. } => "settle",
+            Act::Hook { .. } => "hook",
         }
     }
 }

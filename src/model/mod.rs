@@ -9,6 +9,7 @@ mod host;
 mod observed;
 mod plan;
 mod release;
+mod route;
 pub mod stamp;
 
 pub use address::{Address, Kind, ParseAddressError};
@@ -19,6 +20,7 @@ pub use host::*;
 pub use observed::*;
 pub use plan::*;
 pub use release::*;
+pub use route::*;
 
 use sha2::{Digest, Sha256};
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, Object, ReleaseHead};
+use super::{ImagePin, Object, Published, ReleaseHead};
 
 /// What was found in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -70,6 +70,8 @@ pub enum BlockedReason {
     HalfAnswer,
     /// The env file that somebody else should have written is not there.
     EnvMissing,
+    /// A gateway could not be observed, and what it routes to would go away.
+    GatewayUnseen,
     /// The secret values that a release ran with are no longer kept.
     SecretsGone,
     /// The change would destroy a volume's data.
@@ -175,6 +177,9 @@ pub struct Container {
     pub networks: BTreeSet<String>,
     /// The exit code of an exited container.
     pub exit_code: i32,
+    /// The TCP ports that it has published, its own to the host's.
+    #[serde(default, skip_serializing_if = "Published::is_empty")]
+    pub published: Published,
 }
 
 /// Docker's container states.

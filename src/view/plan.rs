@@ -354,6 +354,13 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
             Act::CreateNetwork { name, .. } | Act::CreateVolume { name, .. } => {
                 parts.push(line(name).into_owned());
             }
+            Act::Route { route, .. } => {
+                let proxy = line(&route.proxy.service);
+                parts.push(match route.sources.is_empty() {
+                    true => format!("by {proxy}"),
+                    false => format!("to {} by {proxy}", text::some(route.sources.keys())),
+                });
+            }
             _ => {}
         }
     }

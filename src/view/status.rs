@@ -332,6 +332,9 @@ mod tests {
                 stop_grace_s: 10,
                 monitor_ms: 0,
                 max_parallel: 1,
+                drain_ms: 0,
+                settle_ms: 0,
+                hook: Vec::new(),
             },
             tier: crate::model::Tier::Application,
             completes,
@@ -388,6 +391,7 @@ mod tests {
             nano_cpus: 0,
             networks: BTreeSet::new(),
             exit_code: 0,
+            published: [].into(),
         }
     }
 

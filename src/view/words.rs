@@ -1,9 +1,11 @@
 //! The sentences: causes, acts, rollouts, blocked hosts and notes in words, without colour or
 //! layout. Text and Markdown share them.
 
+use std::collections::BTreeMap;
+
 use crate::model::{
-    Act, Address, Blocked, BlockedReason, Cause, ContainerRef, Kind, Note, Plan, Rollout,
-    RolloutOrder, Step, Summary,
+    Act, Address, Blocked, BlockedReason, Cause, ContainerRef, Kind, Note, Pick, Plan, Rollout,
+    RolloutOrder, RouteSpec, Step, Summary,
 };
 
 use super::text::{count, line, listing, some};
@@ -95,9 +97,32 @@ pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
             1 => "; 1 stays".to_owned(),
             more => format!("; {more} stay"),
         };
-        parts.push(format!("{then}stop {}{stays}", some(&serving)));
+        parts.push(format!("{then}{}stop {}{stays}", leaving(steps), some(&serving)));
     }
     parts.join(", ")
+}
+
+/// What happens to containers that serve before they are stopped.
+fn leaving(steps: &[&Step]) -> String {
+    let mut parts = Vec::new();
+    let effects = || steps.iter().map(|step| &step.effect);
+    let gateways: Vec<&String> = effects()
+        .filter(|effect| matches!(effect.act, Act::Route { .. }))
+        .map(|effect| &effect.host)
+        .collect();
+    if !gateways.is_empty() {
+        parts.push(format!("switch the routes on {}, ", some(&gateways)));
+    }
+    if effects().any(|effect| matches!(effect.act, Act::Settle { .. })) {
+        parts.push("give the proxy time, ".to_owned());
+    }
+    if effects().any(|effect| matches!(effect.act, Act::Drain { .. })) {
+        parts.push("drain, ".to_owned());
+    }
+    if effects().any(|effect| matches!(effect.act, Act::Hook { .. })) {
+        parts.push("run the hook, ".to_owned());
+    }
+    parts.concat()
 }
 
 /// What an act waits for, if that is what it does.
@@ -219,7 +244,34 @@ pub fn act(act: &Act) -> String {
         Act::SetRestart { containers, policy } => {
             format!("set restart policy {} on {}", line(policy), names(containers))
         }
+        Act::Route { route, renew, .. } => route_words(route, renew),
+        Act::Drain { containers, timeout_ms } => {
+            format!("let requests to {} end (at most {})", names(containers), duration(*timeout_ms))
+        }
+        Act::Settle { wait_ms } => {
+            format!("give the proxy time to see the new containers ({})", duration(*wait_ms))
+        }
+        Act::Hook { containers, command } => {
+            format!("run `{}` in {}", line(&command.join(" ")), names(containers))
+        }
     }
+}
+
+/// What a file of routes comes to.
+fn route_words(route: &RouteSpec, renew: &BTreeMap<String, Pick>) -> String {
+    let service = line(&route.routes.service);
+    let mut parts: Vec<String> = renew
+        .iter()
+        .map(|(host, pick)| match pick {
+            Pick::Besides(old) if old.is_empty() => format!("all on {}", line(host)),
+            Pick::Besides(old) => format!("all on {} but {}", line(host), names(old)),
+            Pick::Only(these) => names(these),
+        })
+        .collect();
+    if parts.is_empty() {
+        parts.push("what it has".to_owned());
+    }
+    format!("route {service} to {}", parts.join(", "))
 }
 
 /// The first characters of a digest or id.
@@ -247,6 +299,10 @@ pub fn doing(act: &str) -> String {
         "resume" => "resuming",
         "rename" => "renaming",
         "update" => "updating",
+        "route" => "switching the routes",
+        "drain" => "draining",
+        "settle" => "waiting for the proxy",
+        "hook" => "running the hook",
         other => return line(other).into_owned(),
     }
     .to_owned()
@@ -270,6 +326,10 @@ pub fn did(act: &str) -> String {
         "resume" => "resumed",
         "rename" => "renamed",
         "update" => "updated",
+        "route" => "routes switched",
+        "drain" => "drained",
+        "settle" => "proxy waited for",
+        "hook" => "hook run",
         other => return format!("{} done", line(other)),
     }
     .to_owned()
@@ -312,6 +372,10 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} has no env file"),
             "write it on the host, or put the values into the environment's secrets file"
                 .to_owned(),
+        ),
+        BlockedReason::GatewayUnseen => (
+            "its gateway can't be seen".to_owned(),
+            "see to the gateway first, then plan again".to_owned(),
         ),
         BlockedReason::SecretsGone => (
             format!("{host} no longer keeps the values that the release ran with"),

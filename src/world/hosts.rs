@@ -34,6 +34,8 @@ pub struct HostsWorld {
     secrets: Option<Secrets>,
     reach: Reach,
     gates: Mutex<BTreeMap<(String, Turn), Arc<Semaphore>>>,
+    /// Held while a file of routes is read, changed and written.
+    pub(super) routes: tokio::sync::Mutex<()>,
 }
 
 impl HostsWorld {
@@ -44,6 +46,7 @@ impl HostsWorld {
             secrets,
             reach: Reach::from_env(),
             gates: Mutex::default(),
+            routes: tokio::sync::Mutex::default(),
         }
     }
 
@@ -100,27 +103,45 @@ impl HostsWorld {
     }
 
     /// Performs an effect.
-    pub async fn perform(&self, host: &Host, effect: &Effect) -> Result<(), Failure> {
-        let result = match effects::script(&self.layout, self.secrets.as_ref(), &effect.act) {
-            Err(failure) => Err(failure),
-            Ok(script) => {
-                let limits = Limits::within(effects::patience(&effect.act));
-                let turn = match effect.act {
-                    Act::AwaitHealthy { .. } => Turn::Watch,
-                    _ => Turn::Work,
-                };
-                let _turn = self.turn(host, turn).await;
-                match self.reach.run(host, &script, limits).await {
-                    Ok(output) => effects::judge(effect, &output),
-                    Err(blocked) => Err(effects::lost(effect, &blocked)),
-                }
+    pub async fn perform(
+        &self,
+        hosts: &BTreeMap<String, Host>,
+        effect: &Effect,
+    ) -> Result<(), Failure> {
+        let result = match &effect.act {
+            Act::Route { route, renew, needed } => {
+                self.route(hosts, effect, route, renew, *needed).await
             }
+            act => match effects::script(&self.layout, self.secrets.as_ref(), act) {
+                Ok(script) => self.carry_out(hosts, effect, &script).await.map(|_| ()),
+                Err(failure) => Err(failure),
+            },
         };
         result.map_err(|failure| Failure {
             what: self.redact(&failure.what),
             detail: failure.detail.iter().map(|line| self.redact(line)).collect(),
             hint: failure.hint,
         })
+    }
+
+    /// Runs the script of an effect where it belongs.
+    pub(super) async fn carry_out(
+        &self,
+        hosts: &BTreeMap<String, Host>,
+        effect: &Effect,
+        script: &str,
+    ) -> Result<Output, Failure> {
+        let host = reached(hosts, &effect.host)?;
+        let turn = match effect.act {
+            Act::AwaitHealthy { .. } | Act::Drain { .. } | Act::Settle { .. } => Turn::Watch,
+            _ => Turn::Work,
+        };
+        let _turn = self.turn(host, turn).await;
+        let limits = Limits::within(effects::patience(&effect.act));
+        match self.reach.run(host, script, limits).await {
+            Ok(output) => effects::judge(effect, &output).map(|()| output),
+            Err(blocked) => Err(effects::lost(effect, &blocked)),
+        }
     }
 
     /// Runs a script on a host, when its turn has come.
@@ -146,4 +167,15 @@ impl HostsWorld {
     fn without_secrets(&self, blocked: Blocked) -> Blocked {
         Blocked { reason: blocked.reason, detail: self.redact(&blocked.detail) }
     }
+}
+
+/// How a host is reached.
+pub(super) fn reached<'a>(
+    hosts: &'a BTreeMap<String, Host>,
+    name: &str,
+) -> Result<&'a Host, Failure> {
+    hosts.get(name).ok_or_else(|| {
+        Failure::new(format!("nothing says how to reach {name}"))
+            .hint("name the host in stagecraft.yml again, or clean it up by hand")
+    })
 }

@@ -10,6 +10,7 @@ use crate::model::{
     HostState, ImagePin, ObjectState, ReleaseHead,
 };
 
+use super::effects::routes;
 use super::layout::{DEFINITION_LABEL, ENVIRONMENT_LABEL, Layout};
 use super::probe::Question;
 use super::refusal;
@@ -216,6 +217,8 @@ struct RawContainer {
     memory: u64,
     cpus: u64,
     networks: Vec<String>,
+    #[serde(default)]
+    ports: Option<routes::Ports>,
 }
 
 #[derive(Deserialize)]
@@ -262,6 +265,7 @@ impl RawContainer {
             nano_cpus: self.cpus,
             networks: self.networks.into_iter().collect(),
             exit_code: self.exit,
+            published: self.ports.as_ref().map(routes::published).unwrap_or_default(),
         };
         Ok((self.id, container))
     }

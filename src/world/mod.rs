@@ -8,11 +8,13 @@ pub mod layout;
 pub mod probe;
 pub mod quote;
 pub mod refusal;
+mod routes;
 pub mod secrets;
 pub mod shell;
 pub mod simulated;
 pub mod transport;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -37,8 +39,12 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait OtherWorld: Send + Sync {
     /// Looks at a host.
     fn probe<'a>(&'a self, host: &'a Host) -> Later<'a, Sight>;
-    /// Performs an effect on a host.
-    fn perform<'a>(&'a self, host: &'a Host, effect: &'a Effect) -> Later<'a, Result<(), Failure>>;
+    /// Performs an effect.
+    fn perform<'a>(
+        &'a self,
+        hosts: &'a BTreeMap<String, Host>,
+        effect: &'a Effect,
+    ) -> Later<'a, Result<(), Failure>>;
 }
 
 impl World {
@@ -51,15 +57,20 @@ impl World {
         }
     }
 
-    /// Performs an effect on a host.
+    /// Performs an effect. `hosts` are all that it may concern, by name: an effect acts on one, and
+    /// may have to ask others first.
     ///
     /// # Errors
     /// It could not be done, or it is not known whether it was.
-    pub async fn perform(&self, host: &Host, effect: &Effect) -> Result<(), Failure> {
+    pub async fn perform(
+        &self,
+        hosts: &BTreeMap<String, Host>,
+        effect: &Effect,
+    ) -> Result<(), Failure> {
         match self {
-            World::Hosts(world) => world.perform(host, effect).await,
+            World::Hosts(world) => world.perform(hosts, effect).await,
             World::Simulated(world) => world.perform(effect),
-            World::Other(world) => world.perform(host, effect).await,
+            World::Other(world) => world.perform(hosts, effect).await,
         }
     }
 }

@@ -25,11 +25,13 @@ pub enum Bug {
     ForgetRelease,
     /// The volumes of dropped services are destroyed unasked.
     DestroyVolumes,
+    /// The routes are not switched.
+    SkipRoute,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 10] = [
+    pub const ALL: [Bug; 11] = [
         Bug::SkipHealthWait,
         Bug::UnhealthyIsHealthy,
         Bug::StopOldFirst,
@@ -40,5 +42,6 @@ impl Bug {
         Bug::LoseJournalLine,
         Bug::ForgetRelease,
         Bug::DestroyVolumes,
+        Bug::SkipRoute,
     ];
 }

@@ -32,10 +32,14 @@ pub fn check(plan: &Plan, desired: &Desired, request: &Request) -> Option<String
         }
         let host = step.address.on_host();
         let effects = std::iter::once(&step.effect).chain(&step.undo);
-        if effects.into_iter().any(|effect| Some(effect.host.as_str()) != host) {
+        // A rollout changes the routes on the gateways, and a route waits for those it leads to.
+        let mut own = effects.filter(|effect| !matches!(effect.act, Act::Route { .. }));
+        let elsewhere = own.any(|effect| Some(effect.host.as_str()) != host);
+        if elsewhere && step.address.kind() != Kind::Route {
             return Some(format!("{name} acts on another host"));
         }
-        if host.is_some_and(|host| blocked.contains(host)) {
+        let all = [host, Some(step.effect.host.as_str())];
+        if all.into_iter().flatten().any(|host| blocked.contains(host)) {
             return Some(format!("{name} is on a host that is blocked"));
         }
         let effects = std::iter::once(&step.effect).chain(&step.undo);

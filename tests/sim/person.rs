@@ -47,6 +47,7 @@ fn meddle(inner: &mut Inner, host: &str, rng: &mut Rng) -> Option<String> {
     if what == 1 {
         let mut copy = found.state.containers.get(&id)?.clone();
         copy.number += 10;
+        copy.published.values_mut().for_each(|port| *port = 60_000 + (made % 5000) as u16);
         copy.name = format!("{}-copy{made}", copy.name);
         let name = copy.name.clone();
         inner.state.made += 1;

@@ -33,6 +33,8 @@ pub struct Service {
     pub keys: BTreeSet<&'static str>,
     /// A literal that changes the definition and nothing else.
     pub note: u64,
+    /// Whether the proxy routes to it.
+    pub routed: bool,
 }
 
 /// A configuration.
@@ -47,6 +49,8 @@ pub struct Shop {
     pub latest: u64,
     /// Networks' second definition.
     pub internal: bool,
+    /// The hosts on which the proxy runs; none where there is no proxy.
+    pub gateways: BTreeSet<String>,
 }
 
 /// Where everything is.
@@ -75,7 +79,11 @@ impl Shop {
             tag: rng.chance(30).then_some(1),
             latest: 1,
             internal: false,
+            gateways: BTreeSet::new(),
         };
+        if rng.chance(50) {
+            shop.gateways = shop.draw_hosts(rng);
+        }
         for _ in 0..rng.between(1, 4) {
             shop.add(rng);
         }
@@ -109,6 +117,7 @@ impl Shop {
             depends_on: rng.pick(&earlier).copied().filter(|_| rng.chance(50)),
             keys,
             note: 0,
+            routed: rng.chance(60),
             hosts,
         };
         let mut service = service;
@@ -143,7 +152,7 @@ impl Shop {
         let latest = self.latest;
         let only = self.services.len() == 1;
         let Some(service) = self.services.get_mut(name) else { return String::new() };
-        match rng.between(0, 12) {
+        match rng.between(0, 14) {
             0..=3 => {
                 service.version = latest;
                 format!("{name} has version {latest}")
@@ -182,6 +191,14 @@ impl Shop {
             11 if self.tag.is_some() => {
                 self.tag = Some(latest);
                 format!("version {latest} is deployed")
+            }
+            13 => {
+                service.routed = !service.routed;
+                format!("{name} is {}routed", if service.routed { "" } else { "no longer " })
+            }
+            14 if !self.gateways.is_empty() => {
+                self.gateways = hosts;
+                format!("the proxy runs on {:?}", self.gateways)
             }
             12 if rng.chance(30) => {
                 self.internal = !self.internal;
@@ -268,12 +285,25 @@ impl Shop {
                 let port = 8000 + NAMES.iter().position(|n| n == name).unwrap_or(0);
                 definition["ports"] = json!([format!("{port}:80")]);
             }
+            if service.routed {
+                definition["expose"] = json!(["8080"]);
+                definition["labels"] = json!({ format!("traefik.http.routers.{name}.rule"): format!("Host(`{name}.test`)") });
+            }
             if let Some(on) = service.depends_on {
                 let healthy = self.services.get(on).is_some_and(|on| on.healthcheck);
                 let condition = if healthy { "service_healthy" } else { "service_started" };
                 definition["depends_on"] = json!({on: {"condition": condition}});
             }
             services.insert((*name).to_owned(), definition);
+        }
+        if !self.gateways.is_empty() {
+            let definition = json!({
+                "image": image("traefik", 1),
+                "command": ["--providers.file.directory=/routes"],
+                "ports": ["80:80"],
+                "networks": ["back"],
+            });
+            services.insert("traefik".into(), definition);
         }
         json!({"name": "shop", "services": services, "volumes": volumes,
                "networks": {"back": {"internal": self.internal}}})
@@ -282,14 +312,18 @@ impl Shop {
     fn stagecraft(&self) -> Value {
         let mut roles = Map::new();
         let mut services = Map::new();
+        let number = |host: &str| host.trim_start_matches('h').parse::<u64>().unwrap_or(0);
+        let listed = |hosts: &BTreeSet<String>| -> Vec<Value> {
+            let address = |host: &String| format!("10.0.0.{}", number(host));
+            hosts.iter().map(|host| json!({"name": host, "address": address(host)})).collect()
+        };
+        if !self.gateways.is_empty() {
+            services.insert("traefik".into(), json!({"role": "gateway"}));
+            roles.insert("gateway".into(), listed(&self.gateways).into());
+        }
         for (name, service) in &self.services {
             let role = if *name == "db" { "db".to_owned() } else { format!("r-{name}") };
-            let number = |host: &str| host.trim_start_matches('h').parse::<u64>().unwrap_or(0);
-            let hosts: Vec<Value> = service
-                .hosts
-                .iter()
-                .map(|host| json!({"name": host, "address": format!("10.0.0.{}", number(host))}))
-                .collect();
+            let hosts = listed(&service.hosts);
             let mut rollout = json!({"max_parallel": service.max_parallel,
                 "monitor": format!("{}s", service.monitor_s)});
             if service.stop_first {

@@ -281,6 +281,9 @@ impl Story {
                 expected.insert((host.clone(), (*name).to_owned()), service.replicas);
             }
         }
+        expected.extend(
+            self.shop.gateways.iter().map(|host| ((host.clone(), "traefik".to_owned()), 1)),
+        );
         let mut found: BTreeMap<(String, String), u32> = BTreeMap::new();
         for (host, state) in &inner.state.hosts {
             for container in state.state.containers.values().filter(|c| c.ours) {
@@ -298,7 +301,23 @@ impl Story {
                 *found.entry((host.clone(), service)).or_default() += 1;
             }
         }
-        (expected != found).then(|| format!("there are {found:?} instead of {expected:?}"))
+        if expected != found {
+            return Some(format!("there are {found:?} instead of {expected:?}"));
+        }
+        let routed = self.shop.services.iter().filter(|(_, service)| service.routed);
+        let mut routes = self
+            .shop
+            .gateways
+            .iter()
+            .flat_map(|host| routed.clone().map(move |(name, service)| (host, name, service)));
+        routes.find_map(|(gateway, name, service)| {
+            let files = &inner.state.hosts.get(gateway)?.state.files;
+            let file = files.get(&format!("routes/{name}.yml"));
+            let listed = file.map_or(0, |file| file.content.matches("\"url\"").count());
+            let serving = service.replicas as usize * service.hosts.len();
+            (listed != serving)
+                .then(|| format!("{gateway} routes to {listed} of {name} instead of {serving}"))
+        })
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use stagecraft::model::{
     Act, Address, Container, ContainerState, Desired, Effect, Health, RolloutOrder, Spec,
 };
-use stagecraft::world::simulated::SimulatedState;
+use stagecraft::world::simulated::{SimulatedState, mesh_ip};
 
 /// A service on a host.
 type Place = (String, String);
@@ -144,6 +144,53 @@ impl Watch {
                 return Some(format!("{name} on {} changes {host}", effect.host));
             }
         }
+        self.dropped(before, after, effect).or_else(|| self.doubled(before, after, name))
+    }
+
+    /// A container that serves and that a gateway still sends requests to must not go.
+    fn dropped(
+        &self,
+        before: &SimulatedState,
+        after: &SimulatedState,
+        effect: &Effect,
+    ) -> Option<String> {
+        let (earlier, later) = (before.hosts.get(&effect.host)?, after.hosts.get(&effect.host)?);
+        let serving = earlier.state.containers.iter().filter(|(_, container)| healthy(container));
+        for (id, container) in serving {
+            let place = (effect.host.clone(), container.service.clone());
+            let stays = later.state.containers.get(id).is_some_and(healthy);
+            if stays || !self.wanted.contains_key(&place) {
+                continue;
+            }
+            let file = format!("routes/{}.yml", container.service);
+            let gateways = after.hosts.iter().filter_map(|(gateway, host)| {
+                Some((gateway, &host.state.files.get(&file)?.content))
+            });
+            for (gateway, text) in gateways {
+                let beside = *gateway == effect.host && text.contains(&format!("//{}:", &id[..12]));
+                let afar = container
+                    .published
+                    .values()
+                    .any(|port| text.contains(&format!("//{}:{port}\"", mesh_ip(&effect.host))));
+                if beside || afar {
+                    let act = effect.act.name();
+                    return Some(format!(
+                        "{act} of {} while {gateway} still routes to it",
+                        container.name
+                    ));
+                }
+            }
+        }
+        None
+    }
+
+    /// Of some services one container at a time may run.
+    fn doubled(
+        &self,
+        before: &SimulatedState,
+        after: &SimulatedState,
+        name: &str,
+    ) -> Option<String> {
         self.single.iter().find_map(|place| {
             let (was, is) = (count(before, place, up), count(after, place, up));
             (is > 1 && is > was).then(|| {

@@ -1,7 +1,9 @@
 //! The world as one operator's process reaches it: effects take time, fail, are cut off, and go on
 //! after the process has died; answers get lost.
 
-use stagecraft::model::{Act, Effect, Failure, Host, Sight};
+use std::collections::BTreeMap;
+
+use stagecraft::model::{Act, Effect, Failure, Host, Pick, Sight};
 use stagecraft::world::simulated::Verdict;
 use stagecraft::world::{Later, OtherWorld};
 use tokio::sync::oneshot;
@@ -52,16 +54,20 @@ impl OtherWorld for Reach {
         })
     }
 
-    fn perform<'a>(&'a self, host: &'a Host, effect: &'a Effect) -> Later<'a, Result<(), Failure>> {
+    fn perform<'a>(
+        &'a self,
+        _: &'a BTreeMap<String, Host>,
+        effect: &'a Effect,
+    ) -> Later<'a, Result<(), Failure>> {
         Box::pin(async move {
-            let place = || format!("before {} on {}", effect.act.name(), host.name);
+            let place = || format!("before {} on {}", effect.act.name(), effect.host);
             self.sim.hook(self.process, &place()).await;
             let fate = self.sim.now().begin(self.process, effect);
             let (answer, heard) = oneshot::channel();
             tokio::spawn(remote(self.sim.clone(), self.process, effect.clone(), fate, answer));
-            let lost = || Failure::new(format!("nothing was heard of {} any more", host.name));
+            let lost = || Failure::new(format!("nothing was heard of {} any more", effect.host));
             let result = heard.await.unwrap_or_else(|_| Err(lost()));
-            let place = || format!("after {} on {}", effect.act.name(), host.name);
+            let place = || format!("after {} on {}", effect.act.name(), effect.host);
             self.sim.hook(self.process, &place()).await;
             result
         })
@@ -151,7 +157,11 @@ async fn wait(sim: &Sim, effect: &Effect, timeout_ms: u64, monitor_ms: u64) -> R
 
 /// Whether an effect is one that only an undoing has.
 fn undoes(effect: &Effect) -> bool {
-    matches!(effect.act, Act::RemoveBeside { .. } | Act::Recreate { compose: Some(_), .. })
+    match &effect.act {
+        Act::RemoveBeside { .. } | Act::Recreate { compose: Some(_), .. } => true,
+        Act::Route { renew, .. } => renew.values().any(|pick| matches!(pick, Pick::Only(_))),
+        _ => false,
+    }
 }
 
 impl Inner {
@@ -240,6 +250,7 @@ impl Inner {
     fn act(&mut self, process: u32, effect: &Effect, cut: Option<u32>) -> Result<(), Failure> {
         match (&effect.act, self.bug) {
             (Act::AwaitHealthy { .. }, _) => return Ok(()),
+            (Act::Route { .. }, Some(Bug::SkipRoute)) => return Ok(()),
             (_, Some(Bug::ForgetUndo)) if undoes(effect) => return Ok(()),
             (Act::Start { beside, .. }, Some(Bug::StopOldFirst)) => {
                 let act = Act::Stop { containers: beside.clone(), grace_s: 10 };

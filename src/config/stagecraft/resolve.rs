@@ -88,6 +88,10 @@ pub struct Rollout {
     pub batch: Option<u32>,
     /// How long a new container is watched after it became healthy.
     pub monitor: Duration,
+    /// How long requests to a container that is out of the routes may take to end.
+    pub drain: Duration,
+    /// A command that runs in each container that goes.
+    pub drain_hook: Option<Vec<String>>,
     /// What happens when it fails.
     pub on_failure: OnFailure,
     /// How many replicas roll before a confirmation, if that is asked for.
@@ -370,6 +374,9 @@ fn service(
     }
 }
 
+/// How long requests may take to end where nobody says so.
+const DRAIN: Duration = Duration::from_secs(5);
+
 /// Rollout settings, the nearest first, over the built-in ones.
 fn merged(settings: &[&RolloutSettings]) -> Rollout {
     fn first<T>(
@@ -384,6 +391,8 @@ fn merged(settings: &[&RolloutSettings]) -> Rollout {
         max_parallel: first(settings, |of| of.max_parallel).map_or(1, |count| count.0),
         batch: first(settings, |of| of.batch).map(|count| count.0),
         monitor: first(settings, |of| of.monitor).unwrap_or_default(),
+        drain: first(settings, |of| of.drain).unwrap_or(DRAIN),
+        drain_hook: first(settings, |of| of.drain_hook.clone()).map(|command| command.0),
         on_failure: first(settings, |of| of.on_failure).unwrap_or(OnFailure::Rollback),
         canary: first(settings, |of| of.canary).map(|count| count.0),
         driver: first(settings, |of| of.driver).unwrap_or(Driver::Native),

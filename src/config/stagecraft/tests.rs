@@ -266,46 +266,54 @@ fn an_environment_overrides_what_is_above_it() {
         "#);
     let api = environment.service("api");
     insta::assert_debug_snapshot!(api, @r#"
-        Service {
-            role: Some(
-                "app",
+    Service {
+        role: Some(
+            "app",
+        ),
+        hosts: [
+            "staging-1",
+        ],
+        mode: Container,
+        requested: true,
+        url: None,
+        replicas: Some(
+            2,
+        ),
+        rollout: Rollout {
+            order: Some(
+                StartFirst,
             ),
-            hosts: [
-                "staging-1",
-            ],
-            mode: Container,
-            requested: true,
-            url: None,
-            replicas: Some(
-                2,
+            health_timeout: Some(
+                90s,
             ),
-            rollout: Rollout {
-                order: Some(
-                    StartFirst,
-                ),
-                health_timeout: Some(
-                    90s,
-                ),
-                max_parallel: 2,
-                batch: Some(
-                    1,
-                ),
-                monitor: 30s,
-                on_failure: Pause,
-                canary: Some(
-                    1,
-                ),
-                driver: DockerRollout,
-            },
-            release_command: Some(
+            max_parallel: 2,
+            batch: Some(
+                1,
+            ),
+            monitor: 30s,
+            drain: 20s,
+            drain_hook: Some(
                 [
                     "sh",
                     "-c",
-                    "npm run migrate",
+                    "touch /tmp/draining",
                 ],
             ),
-        }
-        "#);
+            on_failure: Pause,
+            canary: Some(
+                1,
+            ),
+            driver: DockerRollout,
+        },
+        release_command: Some(
+            [
+                "sh",
+                "-c",
+                "npm run migrate",
+            ],
+        ),
+    }
+    "#);
     assert_eq!(environment.service("postgres").rollout.monitor.as_secs(), 5);
     assert_eq!(environment.domains, ["staging.kiosk.example", "www.staging.kiosk.example"]);
     assert_eq!(

@@ -447,6 +447,10 @@ record! {
         batch: Option<Count>,
         /// How long a new container is watched after it became healthy; an exit in that time is a failure. Missing: `0s`.
         monitor: Option<Duration>,
+        /// How long requests to a container that is out of the routes may take to end. Missing: `5s`.
+        drain: Option<Duration>,
+        /// A command that runs in each container that goes, once it is drained and before it is stopped: words, or a line for the shell.
+        drain_hook: Option<Command>,
         /// What happens when it fails. Missing: `rollback`.
         on_failure: Option<OnFailure>,
         /// How many replicas roll first, before a confirmation is asked for. Missing: none.
@@ -488,10 +492,22 @@ choice! {
     }
 }
 
+choice! {
+    /// How Traefik learns of a service's containers.
+    pub enum RoutesBy {
+        /// From files that Stagecraft writes on the gateways.
+        File = "file",
+        /// From the containers' labels, by itself.
+        Labels = "labels",
+    }
+}
+
 record! {
     /// How Traefik is set up in an environment.
     #[derive(Default)]
     pub struct Traefik {
+        /// How it learns of containers. Missing: `file`.
+        routes: Option<RoutesBy>,
         /// Where certificates come from.
         mode: Option<TraefikMode>,
         /// The folder of `mkcert`'s certificates, relative to this file.

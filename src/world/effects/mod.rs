@@ -4,10 +4,11 @@ mod containers;
 mod files;
 mod health;
 mod objects;
+pub(super) mod routes;
 
 use std::time::Duration;
 
-use crate::model::{Act, Blocked, BlockedReason, Effect, Failure};
+use crate::model::{Act, Blocked, BlockedReason, Effect, Failure, RouteSpec, Servers};
 
 use super::layout::Layout;
 use super::quote::quote;
@@ -76,8 +77,10 @@ mask() {
     }'
 }
 members() {
+  service=$1
+  shift
   docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$P" \
-    --filter "label=com.docker.compose.service=$1" --filter label=com.docker.compose.oneoff=False
+    --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
 "#;
 
@@ -119,8 +122,32 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
         Act::Resume { containers } => containers::resume(containers),
         Act::Rename { container, name } => containers::rename(container, name),
         Act::SetRestart { containers, policy } => containers::set_restart(containers, policy),
+        // What it writes depends on what is found: the world asks first.
+        Act::Route { .. } => return Err(Failure::new("routes are written in two steps")),
+        Act::Drain { containers, timeout_ms } => routes::drain(containers, *timeout_ms),
+        Act::Settle { wait_ms } => routes::settle(*wait_ms),
+        Act::Hook { containers, command } => routes::hook(containers, command),
     };
-    Ok(format!("{PRELUDE}{}{HELPERS}{body}", layout.assignments()))
+    Ok(whole(layout, &body))
+}
+
+/// A script that asks which containers of a service serve.
+pub(super) fn serving(layout: &Layout, service: &str) -> String {
+    whole(layout, &routes::serving(service))
+}
+
+/// A script that prints a file of routes.
+pub(super) fn read_route(layout: &Layout, path: &str) -> String {
+    whole(layout, &routes::read(path))
+}
+
+/// A script that writes a file of routes and sees the proxy take it up.
+pub(super) fn write_route(layout: &Layout, route: &RouteSpec, servers: &Servers) -> String {
+    whole(layout, &routes::write(route, servers))
+}
+
+fn whole(layout: &Layout, body: &str) -> String {
+    format!("{PRELUDE}{}{HELPERS}{body}", layout.assignments())
 }
 
 /// How long an act may take before it counts as lost.
@@ -131,6 +158,10 @@ pub fn patience(act: &Act) -> Duration {
         Act::AwaitHealthy { timeout_ms, monitor_ms, .. } => {
             Duration::from_millis(timeout_ms.saturating_add(*monitor_ms)) + Duration::from_secs(30)
         }
+        Act::Drain { timeout_ms: ms, .. } | Act::Settle { wait_ms: ms } => {
+            Duration::from_millis(*ms) + Duration::from_secs(30)
+        }
+        Act::Hook { .. } => Duration::from_secs(600),
         Act::Stop { grace_s, .. } => Duration::from_secs(grace_s.saturating_add(60)),
         _ => Duration::from_secs(120),
     }
@@ -164,6 +195,10 @@ fn describe(act: &Act) -> String {
         Act::SetRestart { containers, .. } => {
             format!("set the restart policy of {}", names(containers))
         }
+        Act::Route { route, .. } => format!("route to {}", route.routes.service),
+        Act::Drain { containers, .. } => format!("drain {}", names(containers)),
+        Act::Settle { .. } => "wait for the proxy".to_owned(),
+        Act::Hook { containers, .. } => format!("run the hook of {}", names(containers)),
     }
 }
 

@@ -146,6 +146,11 @@ fn run(host: &mut SimulatedHost, id: &str, faults: &Faults, now_ms: u64) {
     }
     container.state = ContainerState::Running;
     container.exit_code = 0;
+    // Docker picks host ports anew whenever a container starts.
+    for port in container.published.values_mut() {
+        host.picked = host.picked.wrapping_add(1);
+        *port = 32768 + host.picked % 28_000;
+    }
     // An image that can be unhealthy brings a healthcheck of its own.
     if container.health.is_some() || faults.unhealthy_images.contains(&container.image) {
         container.health = match faults.start_ms {
@@ -398,6 +403,7 @@ impl Stage<'_> {
             nano_cpus: limits.nano_cpus.unwrap_or(0),
             networks,
             exit_code: 0,
+            published: definition::picked_ports(definition).map(|port| (port, 0)).collect(),
         };
         self.host.state.containers.insert(id, container);
         Ok(())

@@ -2,6 +2,7 @@
 //! what `world: simulated` runs on, and what the property tests and the simulation drive.
 
 mod containers;
+mod routes;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -92,6 +93,9 @@ pub struct SimulatedHost {
     /// When the health of containers that are starting will be known, by container.
     #[serde(default)]
     pub due: BTreeMap<String, u64>,
+    /// How many host ports Docker has picked so far.
+    #[serde(default)]
+    pub picked: u16,
 }
 
 /// A simulated world in a file.
@@ -218,6 +222,12 @@ impl SimulatedState {
         if self.faults.unreachable.contains(&effect.host) {
             return Err(Failure::new(format!("{} can't be reached", effect.host)));
         }
+        let act = match &effect.act {
+            Act::Route { route, renew, needed } => {
+                &self.route(&effect.host, route, renew, *needed)?
+            }
+            act => act,
+        };
         let mut stage = Stage {
             name: &effect.host,
             host: self.hosts.entry(effect.host.clone()).or_default(),
@@ -228,11 +238,9 @@ impl SimulatedState {
             site,
             read,
         };
-        let outcome = stage.perform(&effect.act, secrets);
-        if matches!(
-            effect.act,
-            Act::WriteFile { .. } | Act::WriteEnv { .. } | Act::RestoreEnv { .. }
-        ) && let Some(host) = self.hosts.get_mut(&effect.host)
+        let outcome = stage.perform(act, secrets);
+        if matches!(act, Act::WriteFile { .. } | Act::WriteEnv { .. } | Act::RestoreEnv { .. })
+            && let Some(host) = self.hosts.get_mut(&effect.host)
         {
             host.hashes = host.hashes(read);
         }
@@ -287,7 +295,7 @@ fn mentions(text: &str, key: &str) -> bool {
 }
 
 /// The address of a simulated host in its mesh: from the name, in the range that meshes use.
-fn mesh_ip(host: &str) -> String {
+pub fn mesh_ip(host: &str) -> String {
     let digest = sha256_hex(host);
     let octet = |at: usize| u8::from_str_radix(&digest[at..at + 2], 16).unwrap_or_default();
     format!("100.{}.{}.{}", 64 + octet(0) % 64, octet(2), octet(4).max(1))

@@ -102,7 +102,10 @@ pub fn quoted(text: &str) -> String {
 
 /// Reads one document; a JSON document is one of YAML's.
 pub fn parse(text: &str) -> Result<Data, String> {
-    let start = text.trim_start();
+    let mut start = text.trim_start();
+    while start.starts_with('#') {
+        start = start.split_once('\n').map_or("", |(_, rest)| rest.trim_start());
+    }
     if start.starts_with(['{', '[']) {
         let mut flow = Flow { text: start, at: 0 };
         let data = flow.value()?;
