@@ -160,10 +160,8 @@ fn a_version_that_never_becomes_healthy_is_undone_and_forgotten() {
     let failed = shop.exits(1, &["deploy", "bad", "--yes"]);
     assert!(failed.contains("is unhealthy"), "{failed}");
     assert_eq!(shop.releases()[1]["outcome"], "failed");
-    let plan = shop.exits(2, &["plan", "--detailed-exitcode"]);
-    // The files are as the failed version wrote them; the containers never changed.
-    assert!(plan.contains("0 to add, 2 to change, 0 to destroy"), "{plan}");
-    shop.ok(&["apply", "--yes"]);
+    // The containers never changed, and the files went back.
+    assert!(failed.contains("Everything is back as release 1 left it"), "{failed}");
     shop.ok(&["plan", "--detailed-exitcode"]);
 }
 
@@ -325,12 +323,113 @@ fn validate_names_every_mistake_at_once() {
     }
 }
 
+impl Shop {
+    /// The images that run, by host and service, without their registry.
+    fn images(&self) -> Vec<String> {
+        let world: Value = serde_json::from_slice(
+            &fs::read(self.path(".stagecraft/state/sandbox/world.json")).unwrap(),
+        )
+        .unwrap();
+        let mut found = Vec::new();
+        for (host, state) in world["hosts"].as_object().unwrap() {
+            for container in state["state"]["containers"].as_object().unwrap().values() {
+                let image = container["image"].as_str().unwrap().rsplit('/').next().unwrap();
+                found.push(format!("{host} {image}"));
+            }
+        }
+        found.sort();
+        found
+    }
+}
+
 #[test]
-fn a_key_that_has_no_effect_yet_is_said() {
-    let shop = Shop::new();
+fn a_canary_pauses_until_the_next_apply() {
+    let shop = Shop::applied();
     shop.edit("stagecraft.yml", "order: start-first,", "order: start-first, canary: 1,");
-    let warned = shop.ok(&["plan"]);
-    assert!(warned.contains("`services.api.rollout.canary` has no effect yet"), "{warned}");
+    let plan = shop.ok(&["plan", "--version", "v2"]);
+    assert!(plan.contains("with a pause for confirmation after 1"), "{plan}");
+    let paused = shop.exits(1, &["deploy", "v2", "--yes"]);
+    assert!(paused.contains("waits for a confirmation"), "{paused}");
+    assert!(paused.contains("release 2 is recorded as paused"), "{paused}");
+    let of = |version: &str| {
+        shop.images().iter().filter(|image| image.contains(&format!("shop-api:{version}"))).count()
+    };
+    assert_eq!((of("v1"), of("v2")), (3, 1));
+    shop.ok(&["apply", "--yes"]);
+    assert_eq!((of("v1"), of("v2")), (0, 4));
+    assert_eq!(shop.releases().last().unwrap()["version"], "v2");
+    shop.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
+fn a_failure_takes_back_what_was_rolled_already_unless_told_otherwise() {
+    for (policy, back) in [("rollback", true), ("pause", false)] {
+        let shop = Shop::applied();
+        let before = shop.images();
+        shop.edit(
+            "stagecraft.yml",
+            "    env_file: /etc/shop/env\n    secrets",
+            &format!(
+                "    env_file: /etc/shop/env\n    rollout: {{ on_failure: {policy} }}\n    secrets"
+            ),
+        );
+        // The gateway comes last: by then the api runs its new version everywhere.
+        let bad = "10.99.0.1:5000/shop/shop-gateway:v9";
+        shop.world(|world| world["faults"]["unhealthy_images"] = serde_json::json!([bad]));
+        shop.edit("docker-compose.yml", "GATEWAY_TAG:-v1", "GATEWAY_TAG:-v9");
+        let said = shop.exits(1, &["deploy", "v2", "--yes"]);
+        assert_eq!(said.contains("Everything is back as release 1 left it"), back, "{said}");
+        assert_eq!(shop.images() == before, back, "{:?}", shop.images());
+        let release = shop.releases().pop().unwrap();
+        assert_eq!(release["outcome"], "failed");
+        assert_eq!(release["fell_back"]["release"], if back { 1.into() } else { Value::Null });
+        // What is wanted is still wanted.
+        assert!(shop.exits(2, &["plan", "--detailed-exitcode"]).contains("shop-gateway:v9"));
+    }
+}
+
+#[test]
+fn a_release_command_runs_once_and_its_failure_leaves_the_old_alone() {
+    let shop = Shop::applied();
+    let before = shop.images();
+    shop.edit(
+        "stagecraft.yml",
+        "api: { role: app,",
+        "api: { role: app, release_command: [migrate],",
+    );
+    let plan = shop.ok(&["plan", "--version", "v2"]);
+    assert!(plan.contains("+ command.app-1/api") && plan.contains("run `migrate` once"), "{plan}");
+    let bad = "10.99.0.1:5000/shop/shop-api:v3";
+    shop.world(|world| world["faults"]["crashing_images"] = serde_json::json!([bad]));
+    let failed = shop.exits(1, &["deploy", "v3", "--yes"]);
+    assert!(failed.contains("command.app-1/api failed"), "{failed}");
+    assert_eq!(shop.images(), before);
+    let done = shop.ok(&["deploy", "v2", "--yes"]);
+    assert_eq!(done.matches("command run").count(), 1, "{done}");
+    assert!(!shop.ok(&["apply", "--yes"]).contains("command run"));
+    let back = shop.ok(&["rollback", "--yes"]);
+    assert!(back.contains("`migrate`, which has run for api since, can't be undone"), "{back}");
+    assert!(!back.contains("command run"), "{back}");
+}
+
+#[test]
+fn docker_rollout_is_held_to_its_digest() {
+    let shop = Shop::applied();
+    shop.edit("stagecraft.yml", "order: start-first,", "driver: docker-rollout,");
+    let unnamed = shop.exits(1, &["plan"]);
+    assert!(unnamed.contains("nothing says which"), "{unnamed}");
+    fs::write(shop.path("roll"), "#!/bin/sh\n").unwrap();
+    shop.edit("stagecraft.yml", "project:", "docker_rollout: { file: roll }\nproject:");
+    let unknown = shop.exits(1, &["plan"]);
+    assert!(unknown.contains("none of the releases of docker-rollout"), "{unknown}");
+    let digest = unknown.split("SHA-256 is ").nth(1).unwrap().split_whitespace().next().unwrap();
+    shop.edit("stagecraft.yml", "file: roll }", &format!("file: roll, sha256: {digest} }}"));
+    let planned = shop.ok(&["apply", "--version", "v2", "--yes"]);
+    assert!(planned.contains("+ file.app-1/docker-rollout"), "{planned}");
+    assert!(planned.contains("docker-rollout: 2 new beside 2 old"), "{planned}");
+    fs::write(shop.path("roll"), "#!/bin/sh\nexit 0\n").unwrap();
+    let moved = shop.exits(1, &["plan"]);
+    assert!(moved.contains("is not the script that `sha256` pins"), "{moved}");
 }
 
 #[test]

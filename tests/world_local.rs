@@ -84,7 +84,7 @@ impl Here {
     }
     async fn act(&self, act: Act) -> Result<(), Failure> {
         let hosts = [(self.host.name.clone(), self.host.clone())].into();
-        self.world.perform(&hosts, &Effect { host: self.host.name.clone(), act }).await
+        self.world.perform(&hosts, &Effect { host: self.host.name.clone(), act }).await.map(|_| ())
     }
     async fn see(&self) -> HostState {
         match self.world.probe(&self.host).await {
@@ -322,6 +322,7 @@ async fn a_start_counts_what_is_there_and_never_scales_down() {
     let here = Here::new(None);
     here.answer("ps", "old1\nold2\nnew1\n");
     let start = |replicas, beside: &[&str]| Act::Start {
+        compose: None,
         service: "api".into(),
         replicas,
         beside: beside.iter().map(|id| container(id)).collect(),
@@ -339,7 +340,7 @@ async fn a_start_counts_what_is_there_and_never_scales_down() {
     assert!(here.see().await.files.is_empty(), "the earlier file is gone again");
 
     here.answer("ps", "old1\nnew1\n");
-    here.act(Act::RemoveBeside { service: "api".into(), keep: vec![container("old1")] })
+    here.act(Act::RemoveBeside { service: "api".into(), keep: vec![container("old1")], spare: 0 })
         .await
         .expect("removed");
     assert!(here.asked().ends_with("rm -f -v new1\n"), "{}", here.asked());
@@ -538,7 +539,7 @@ async fn what_an_application_says_is_masked_where_its_secrets_are() {
         completes: false,
     };
     here.answer("compose.fails", &format!("invalid value {PLANTED} here\n"));
-    let start = Act::Start { service: "api".into(), replicas: 1, beside: vec![] };
+    let start = Act::Start { service: "api".into(), replicas: 1, beside: vec![], compose: None };
     // Somebody who does not know the secrets.
     let stranger = world(here.folder.path(), None);
     for (act, rest) in [(wait, "(sensitive) and"), (start, "invalid value (sensitive) here")] {

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::model::{Address, Event, Failure, Host, Outcome, Plan, Step};
-use crate::world::World;
+use crate::model::{Act, Address, Event, Failure, Host, Outcome, Plan, Said, Step};
+use crate::world::{Later, World};
 
 /// How many steps run at once, on all hosts together.
 const PARALLELISM: usize = 10;
@@ -23,6 +23,34 @@ pub trait Sink {
     fn event(&mut self, event: &Event) -> impl Future<Output = ControlFlow<()>>;
 }
 
+/// What somebody says of a rollout that waits for them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Answer {
+    /// Go on.
+    Yes,
+    /// Don't.
+    No,
+    /// There is nobody who could say.
+    Nobody,
+}
+
+/// Asks somebody whether a rollout may go on: the service, and how many of its containers run the
+/// new version.
+pub type Ask = Arc<dyn Fn(String, u32) -> Later<'static, Answer> + Send + Sync>;
+
+/// What a plan is carried out with.
+#[derive(Clone)]
+pub struct Crew {
+    /// The hosts by name.
+    pub hosts: Arc<BTreeMap<String, Host>>,
+    /// The world that they are in.
+    pub world: Arc<World>,
+    /// Turns true when the operator wants to stop: what runs is finished, nothing else begins.
+    pub stop: watch::Receiver<bool>,
+    /// Who is asked.
+    pub ask: Ask,
+}
+
 /// What came of executing a plan.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -32,24 +60,17 @@ pub struct Report {
     pub failures: Vec<(Address, Failure)>,
 }
 
-/// Executes a plan's steps.
-///
-/// `stop` turns true when the operator wants to stop: what runs is finished, nothing else begins.
-pub async fn execute(
-    plan: &Plan,
-    hosts: &Arc<BTreeMap<String, Host>>,
-    world: Arc<World>,
-    sink: &mut impl Sink,
-    mut stop: watch::Receiver<bool>,
-) -> Report {
+/// Executes a plan's steps. In events they are numbered from `first` on.
+pub async fn execute(plan: &Plan, first: usize, mut crew: Crew, sink: &mut impl Sink) -> Report {
     let mut run = Run {
         steps: plan.steps.iter().map(|step| (step.id, step)).collect(),
-        hosts: hosts.clone(),
-        world,
+        first,
+        crew: crew.clone(),
         waiting: plan.steps.iter().map(|step| step.id).collect(),
         done: BTreeSet::new(),
         running: JoinSet::new(),
         failures: Vec::new(),
+        paused: false,
         lost: false,
     };
     let (mut stopping, mut listening) = (false, true);
@@ -63,8 +84,8 @@ pub async fn execute(
         tokio::select! {
             // In this order, not a random one: the same happenings tell the same story.
             biased;
-            changed = stop.changed(), if listening => {
-                stopping = changed.is_ok() && *stop.borrow();
+            changed = crew.stop.changed(), if listening => {
+                stopping = changed.is_ok() && *crew.stop.borrow();
                 // A closed channel means that nobody can ask any more.
                 listening = changed.is_ok() && !stopping;
                 if stopping {
@@ -83,18 +104,31 @@ pub async fn execute(
 
 /// What a finished task was about.
 enum Ended {
-    Step { id: usize, result: Result<(), Failure>, took_ms: u64 },
-    Undo { address: Address, result: Result<(), Failure> },
+    Step {
+        id: usize,
+        result: Result<Said, Failure>,
+        took_ms: u64,
+    },
+    Undo {
+        address: Address,
+        result: Result<(), Failure>,
+    },
+    /// Nobody was there to be asked.
+    Unanswered {
+        id: usize,
+    },
 }
 
 struct Run<'a> {
     steps: BTreeMap<usize, &'a Step>,
-    hosts: Arc<BTreeMap<String, Host>>,
-    world: Arc<World>,
+    first: usize,
+    crew: Crew,
     waiting: BTreeSet<usize>,
     done: BTreeSet<usize>,
     running: JoinSet<Ended>,
     failures: Vec<(Address, Failure)>,
+    /// Whether something waits for a confirmation.
+    paused: bool,
     /// Whether an event could not be kept: what runs is finished, and nothing else begins.
     lost: bool,
 }
@@ -104,6 +138,11 @@ impl Run<'_> {
     async fn tell(&mut self, event: &Event, sink: &mut impl Sink) -> bool {
         self.lost |= sink.event(event).await.is_break();
         !self.lost
+    }
+
+    /// A step's number in events.
+    fn number(&self, id: usize) -> usize {
+        self.first + id - 1
     }
 
     async fn begin_ready(&mut self, sink: &mut impl Sink) {
@@ -119,44 +158,48 @@ impl Run<'_> {
             }
             let step = self.steps[&id];
             let (address, act) = (step.address.clone(), step.effect.act.name().to_owned());
-            if !self.tell(&Event::StepStarted { step: id, address, act }, sink).await {
+            let event = Event::StepStarted { step: self.number(id), address, act };
+            if !self.tell(&event, sink).await {
                 return;
             }
             self.waiting.remove(&id);
-            let (world, effect) = (self.world.clone(), step.effect.clone());
-            let hosts = self.hosts.clone();
-            self.running.spawn(async move {
-                let began = Instant::now();
-                let result = world.perform(&hosts, &effect).await;
-                Ended::Step { id, result, took_ms: milliseconds(began) }
-            });
+            self.running.spawn(perform(id, step.clone(), self.crew.clone()));
         }
     }
 
     async fn ended(&mut self, ended: Ended, sink: &mut impl Sink) {
-        match ended {
+        let (id, result, took_ms) = match ended {
             Ended::Undo { address, result } => {
                 self.tell(&Event::Undone { address, failure: result.err() }, sink).await;
+                return;
             }
-            Ended::Step { id, result, took_ms } => {
-                let step = self.steps[&id];
-                let (address, act) = (step.address.clone(), step.effect.act.name().to_owned());
-                match result {
-                    Ok(()) => {
-                        self.done.insert(id);
-                        let event = Event::StepDone { step: id, address, act, took_ms };
-                        self.tell(&event, sink).await;
-                    }
-                    Err(failure) => {
-                        self.failures.push((address.clone(), failure.clone()));
-                        let event =
-                            Event::StepFailed { step: id, address: address.clone(), act, failure };
-                        self.tell(&event, sink).await;
-                        self.undo(step, sink).await;
-                    }
-                }
+            Ended::Unanswered { id } => {
+                self.paused = true;
+                let (address, act) = self.names(id);
+                let event = Event::StepPaused { step: self.number(id), address, act };
+                self.tell(&event, sink).await;
+                return;
+            }
+            Ended::Step { id, result, took_ms } => (id, result, took_ms),
+        };
+        let (address, act) = self.names(id);
+        let step = self.number(id);
+        match result {
+            Ok(said) => {
+                self.done.insert(id);
+                self.tell(&Event::StepDone { step, address, act, took_ms, said }, sink).await;
+            }
+            Err(failure) => {
+                self.failures.push((address.clone(), failure.clone()));
+                self.tell(&Event::StepFailed { step, address, act, failure }, sink).await;
+                self.undo(self.steps[&id], sink).await;
             }
         }
+    }
+
+    fn names(&self, id: usize) -> (Address, String) {
+        let step = self.steps[&id];
+        (step.address.clone(), step.effect.act.name().to_owned())
     }
 
     /// Does what a failed step names as its undoing.
@@ -165,14 +208,14 @@ impl Run<'_> {
         if undo.is_empty() || !self.tell(&Event::Undoing { address: address.clone() }, sink).await {
             return;
         }
-        let (world, hosts) = (self.world.clone(), self.hosts.clone());
+        let Crew { world, hosts, .. } = self.crew.clone();
         self.running.spawn(async move {
             let mut result = Ok(());
             for effect in &undo {
                 // What comes later in an undo may rely on what comes before: nothing is removed
                 // that is still in the routes.
                 if result.is_ok() {
-                    result = world.perform(&hosts, effect).await;
+                    result = world.perform(&hosts, effect).await.map(|_| ());
                 }
             }
             Ended::Undo { address, result }
@@ -183,15 +226,30 @@ impl Run<'_> {
         let complete = self.waiting.is_empty();
         for id in std::mem::take(&mut self.waiting) {
             let address = self.steps[&id].address.clone();
-            self.tell(&Event::StepSkipped { step: id, address }, sink).await;
+            self.tell(&Event::StepSkipped { step: self.number(id), address }, sink).await;
         }
         let outcome = match (self.failures.is_empty(), complete) {
             (false, _) => Outcome::Failed,
             (true, false) if stopping || self.lost => Outcome::Interrupted,
+            (true, _) if self.paused => Outcome::Paused,
             (true, _) => Outcome::Succeeded,
         };
         Report { outcome, failures: self.failures }
     }
+}
+
+/// Performs a step: on its host, or by asking somebody.
+async fn perform(id: usize, step: Step, crew: Crew) -> Ended {
+    let began = Instant::now();
+    let result = match &step.effect.act {
+        Act::Confirm { service, canary } => match (crew.ask)(service.clone(), *canary).await {
+            Answer::Yes => Ok(Said::new()),
+            Answer::No => Err(Failure::new(format!("the new version of {service} was declined"))),
+            Answer::Nobody => return Ended::Unanswered { id },
+        },
+        _ => crew.world.perform(&crew.hosts, &step.effect).await,
+    };
+    Ended::Step { id, result, took_ms: milliseconds(began) }
 }
 
 fn milliseconds(since: Instant) -> u64 {

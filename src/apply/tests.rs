@@ -3,8 +3,8 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
-use crate::model::{Act, Effect, PLAN_FORMAT, Request, Sight, Summary, Transport};
-use crate::world::{Later, OtherWorld};
+use crate::model::{Effect, PLAN_FORMAT, Request, Sight, Summary, Transport};
+use crate::world::OtherWorld;
 
 /// Notes what is done; one act fails.
 #[derive(Clone, Default)]
@@ -21,10 +21,10 @@ impl OtherWorld for Notes {
         &'a self,
         _: &'a BTreeMap<String, Host>,
         effect: &'a Effect,
-    ) -> Later<'a, Result<(), Failure>> {
+    ) -> Later<'a, Result<Said, Failure>> {
         let Act::RemoveFile { path } = &effect.act else { unreachable!() };
         self.done.lock().unwrap_or_else(PoisonError::into_inner).push(path.clone());
-        let result = if path == self.fails { Err(Failure::new("no")) } else { Ok(()) };
+        let result = if path == self.fails { Err(Failure::new("no")) } else { Ok(Said::new()) };
         Box::pin(async move { result })
     }
 }
@@ -70,6 +70,7 @@ fn plan() -> Plan {
         changes: Vec::new(),
         blocked: Vec::new(),
         notes: Vec::new(),
+        falls_back_to: None,
         steps: vec![
             step(1, "start", vec![effect("remove new")]),
             step(2, "healthy", vec![effect("remove new")]),
@@ -79,6 +80,15 @@ fn plan() -> Plan {
 }
 
 async fn run(fails: &'static str, lines: usize) -> (Vec<String>, Outcome) {
+    run_plan(&plan(), Answer::Nobody, fails, lines).await
+}
+
+async fn run_plan(
+    plan: &Plan,
+    answer: Answer,
+    fails: &'static str,
+    lines: usize,
+) -> (Vec<String>, Outcome) {
     let notes = Notes { fails, ..Notes::default() };
     let host = Host {
         name: "a".into(),
@@ -93,7 +103,9 @@ async fn run(fails: &'static str, lines: usize) -> (Vec<String>, Outcome) {
     // Nobody can ask to stop any more: the channel is closed from the beginning.
     let (_, stop) = watch::channel(false);
     let hosts = Arc::new([(host.name.clone(), host)].into());
-    let report = execute(&plan(), &hosts, world, &mut Lines(lines), stop).await;
+    let ask: Ask = Arc::new(move |_, _| Box::pin(async move { answer }));
+    let crew = Crew { hosts, world, stop, ask };
+    let report = execute(plan, 1, crew, &mut Lines(lines)).await;
     let done = notes.done.lock().unwrap_or_else(PoisonError::into_inner).clone();
     (done, report.outcome)
 }
@@ -128,4 +140,18 @@ async fn nothing_begins_once_the_journal_is_lost() {
     assert_eq!(outcome, Outcome::Interrupted);
     let (done, _) = run("start", 2).await;
     assert_eq!(done, ["start"], "an undoing, too, needs its line");
+}
+
+#[tokio::test]
+async fn a_canary_waits_for_somebody() {
+    let mut plan = plan();
+    let act = Act::Confirm { service: "api".into(), canary: 1 };
+    plan.steps[1] = Step { effect: Effect { host: "a".into(), act }, ..plan.steps[1].clone() };
+    let (done, outcome) = run_plan(&plan, Answer::Yes, "", 100).await;
+    assert_eq!((done.len(), outcome), (2, Outcome::Succeeded));
+    let (done, outcome) = run_plan(&plan, Answer::Nobody, "", 100).await;
+    assert_eq!((done.as_slice(), outcome), (["start".to_owned()].as_slice(), Outcome::Paused));
+    let (done, outcome) = run_plan(&plan, Answer::No, "", 100).await;
+    assert_eq!(done, ["start", "remove new"]);
+    assert_eq!(outcome, Outcome::Failed);
 }

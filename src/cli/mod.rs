@@ -238,5 +238,8 @@ fn block_on<T>(future: impl Future<Output = Result<T, Problem>>) -> Result<T, Pr
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("this machine gives no threads: {error}")))?;
-    runtime.block_on(future)
+    let result = runtime.block_on(future);
+    // A question that was never answered still waits for its line: nobody waits for it.
+    runtime.shutdown_background();
+    result
 }

@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{Format, Global};
-use crate::engine::{Engine, Planned, Problem};
+use crate::apply::{Answer, Ask};
+use crate::engine::{Company, Engine, Planned, Problem};
 use crate::model::{Failure, Outcome, Plan};
 use crate::view::{self, progress};
 
@@ -56,17 +58,24 @@ pub async fn apply(
     let stop = stop_signals()?;
     let reporter = Arc::new(Mutex::new(reporter(global)));
     let ticking = reporter.clone();
+    let asking = Arc::new(AtomicBool::new(false));
+    let quiet = asking.clone();
     let ticker = tokio::spawn(async move {
         let mut second = tokio::time::interval(Duration::from_secs(1));
         loop {
             second.tick().await;
+            // A question must not be drawn over.
+            if quiet.load(Ordering::Relaxed) {
+                continue;
+            }
             ticking.lock().unwrap_or_else(PoisonError::into_inner).tick();
         }
     });
     let mut tell = |event: &crate::model::Event| {
         reporter.lock().unwrap_or_else(PoisonError::into_inner).event(event);
     };
-    let applied = engine.apply(planned, &mut tell, stop).await;
+    let ask = ask(global, stop.clone(), asking);
+    let applied = engine.apply(planned, Company { tell: &mut tell, stop, ask }).await;
     ticker.abort();
     Ok(match applied?.report.outcome {
         Outcome::Succeeded => ExitCode::SUCCESS,
@@ -85,6 +94,41 @@ fn reporter(global: &Global) -> Box<dyn progress::Reporter> {
         _ => progress::Mode::Plain,
     };
     progress::reporter(mode, global.paint(), Box::new(std::io::stdout()))
+}
+
+/// Asks on the terminal whether a rollout may go on after its canary. Where there is no terminal,
+/// or questions are unwanted, nobody is there who could say.
+fn ask(global: &Global, stop: watch::Receiver<bool>, asking: Arc<AtomicBool>) -> Ask {
+    let there = !global.yes && global.format == Format::Text && std::io::stdin().is_terminal();
+    Arc::new(move |service, canary| {
+        let (mut stop, asking) = (stop.clone(), asking.clone());
+        Box::pin(async move {
+            if !there {
+                return Answer::Nobody;
+            }
+            asking.store(true, Ordering::Relaxed);
+            let question = view::plan::go_on(&service, canary);
+            let answer = tokio::task::spawn_blocking(move || read_answer(&question));
+            let answer = tokio::select! {
+                answer = answer => answer.unwrap_or(Answer::Nobody),
+                // A closed channel never stops anything.
+                Ok(_) = stop.wait_for(|stop| *stop) => Answer::Nobody,
+            };
+            asking.store(false, Ordering::Relaxed);
+            answer
+        })
+    })
+}
+
+fn read_answer(question: &str) -> Answer {
+    let mut out = std::io::stderr();
+    let _ = out.write_all(question.as_bytes()).and_then(|()| out.flush());
+    let mut answer = String::new();
+    match std::io::stdin().read_line(&mut answer) {
+        Ok(0) | Err(_) => Answer::Nobody,
+        Ok(_) if answer.trim() == "yes" => Answer::Yes,
+        Ok(_) => Answer::No,
+    }
 }
 
 fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {

@@ -25,6 +25,9 @@ pub use variables::Variables;
 
 /// Mode of the rendered Compose file: it holds no secret, but it is nobody's business either.
 const COMPOSE_MODE: u32 = 0o640;
+/// The docker-rollout plugin's path below an environment's directory, and its mode.
+const PLUGIN_FILE: &str = "docker-rollout";
+const PLUGIN_MODE: u32 = 0o755;
 
 /// The environment to compile.
 #[derive(Debug, Clone)]
@@ -39,6 +42,8 @@ pub struct Blueprint {
     pub registry: Option<String>,
     /// Whether the proxy follows the containers' labels by itself.
     pub labels_route: bool,
+    /// The docker-rollout plugin, where any service's rollout is left to it.
+    pub plugin: Option<String>,
 }
 
 /// What the compiler is told about the world.
@@ -152,6 +157,12 @@ impl Compiler<'_> {
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
+        let by_plugin = |name: &&str| self.blueprint.placements[*name].by_plugin;
+        if let (Some(content), true) = (&self.blueprint.plugin, definitions.keys().any(by_plugin)) {
+            let (path, content) = (site.path(PLUGIN_FILE), content.clone());
+            let spec = FileSpec { path, mode: PLUGIN_MODE, content };
+            self.add(Address::file(host, PLUGIN_FILE), Spec::File(spec), [ground.clone()]);
+        }
         for (key, name) in &objects.networks {
             let definition = render::object(&self.project.networks[key].canonical);
             let spec = NetworkSpec { name: name.clone(), definition };
@@ -188,11 +199,25 @@ impl Compiler<'_> {
             Err(problem) => return self.problems.push(problem),
         };
         rollout.settle_ms = routes::settle_ms(self.blueprint, self.project, name);
+        if placement.by_plugin && self.blueprint.plugin.is_none() {
+            let message = format!("`{name}` rolls by docker-rollout, and nothing says which");
+            let problem = Diagnostic::error("rollout::driver", message);
+            let problem = render::point(self.project, name, problem);
+            return self.problems.push(problem.help(
+                "set `docker_rollout: { file: PATH }` in stagecraft.yml to the plugin's script",
+            ));
+        }
+        if placement.by_plugin {
+            rollout.plugin = Some(self.blueprint.site.path(PLUGIN_FILE));
+        }
         if rollout.hook.is_empty() {
             rollout.hook = rollout::labelled_hook(self.project, name);
         }
         let on = networks(&definition);
         let mut after = base.clone();
+        if rollout.plugin.is_some() {
+            after.insert(Address::file(host, PLUGIN_FILE));
+        }
         let used = on.iter().flatten().filter(|key| objects.networks.contains_key(*key));
         after.extend(used.map(|key| Address::network(host, key)));
         let mounted = render::volumes(&definition);
@@ -222,6 +247,7 @@ impl Compiler<'_> {
             rollout,
             tier: self.places.tier(name),
             completes: self.places.completes(name),
+            release_command: placement.release_command.clone(),
             definition,
         };
         self.add(Address::service(host, name), Spec::Service(Box::new(spec)), after);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::edges::dependencies;
 use crate::config::compose::{Condition, Project};
-use crate::model::{RolloutOrder, Tier};
+use crate::model::{OnFailure, RolloutOrder, Tier};
 
 /// A service's place.
 #[derive(Debug, Clone)]
@@ -29,6 +29,16 @@ pub struct Placement {
     pub drain: Duration,
     /// The words of a command that runs in each container that goes.
     pub drain_hook: Vec<String>,
+    /// How many replicas on a host roll at once.
+    pub batch: Option<u32>,
+    /// How many replicas roll before somebody has to confirm.
+    pub canary: Option<u32>,
+    /// What happens to services that were rolled already when it fails.
+    pub on_failure: OnFailure,
+    /// Whether docker-rollout replaces the containers.
+    pub by_plugin: bool,
+    /// The words of a command that runs once per release.
+    pub release_command: Vec<String>,
 }
 
 /// What every service needs to know of the others, worked out once: asked for service by service it

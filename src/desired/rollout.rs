@@ -43,6 +43,12 @@ pub fn spec(
             None => (RolloutOrder::StartFirst, None),
         },
     };
+    if placement.by_plugin && order == RolloutOrder::StopFirst {
+        let message = format!("docker-rollout can't replace `{name}`, which rolls stop-first");
+        let problem =
+            super::render::point(project, name, Diagnostic::error("rollout::driver", message));
+        return Err(problem.help("leave `driver: docker-rollout` out for this service"));
+    }
     let check = service.healthcheck.as_ref();
     let has_healthcheck = check.is_some_and(|check| !disabled(check));
     let timeout = placement.health_timeout.unwrap_or_else(|| match check {
@@ -60,6 +66,10 @@ pub fn spec(
         drain_ms: milliseconds(placement.drain),
         settle_ms: 0,
         hook: placement.drain_hook.clone(),
+        batch: placement.batch,
+        canary: placement.canary,
+        on_failure: placement.on_failure,
+        plugin: None,
     })
 }
 

@@ -3,6 +3,7 @@
 
 mod fields;
 mod order;
+mod releasing;
 mod resources;
 mod routes;
 mod service;
@@ -10,7 +11,7 @@ mod service;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Note,
+    Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
     Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
@@ -22,6 +23,10 @@ struct Proposal {
     steps: Vec<Draft>,
     /// Addresses that go first, besides those the desired graph names.
     after: BTreeSet<Address>,
+    /// For services: whether a new version, or another configuration of it, takes over.
+    releases: bool,
+    /// For services: whether some of its containers are as desired already.
+    has_new: bool,
 }
 
 impl Proposal {
@@ -34,7 +39,7 @@ impl Proposal {
             diff: None,
             rollout: None,
         };
-        Self { change, steps: Vec::new(), after: BTreeSet::new() }
+        Self { change, steps: Vec::new(), after: BTreeSet::new(), releases: false, has_new: false }
     }
 
     fn step(mut self, effect: Effect) -> Self {
@@ -92,20 +97,26 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
             Sight::Seen(_) => None,
         })
         .collect();
-    let routing = routes::routing(desired);
-    let finished = observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded);
+    let round = resources::Round {
+        desired,
+        request,
+        finished: observed.head.as_ref().is_none_or(|head| head.outcome == Outcome::Succeeded),
+        blind,
+        routes: routes::routing(desired),
+        canaries: releasing::canaries(desired, observed),
+    };
     for (name, sight) in &observed.hosts {
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
             Sight::Seen(state) => {
-                let scope = resources::Scope::new(
-                    desired, name, state, request, finished, &blind, &routing,
-                );
+                let scope = resources::Scope::new(&round, name, state);
                 let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
                 compare_host(&scope, wanted, &mut findings);
             }
         }
     }
+    releasing::commands(&round, observed, &mut findings);
+    releasing::canaries_first(&round, &mut findings);
     routes::compare(desired, observed, &mut findings);
     routes::orphans(desired, observed, &mut findings);
     let resources = order::resources(desired, &findings.proposals)?;
@@ -133,6 +144,7 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
         desired_digest: digest_of(desired),
         observed_digest: observed_digest(observed, &changes),
         summary,
+        falls_back_to: releasing::falls_back_to(observed, request, &changes),
         changes,
         blocked: findings.blocked,
         notes: findings.notes.into_iter().collect(),
@@ -176,7 +188,9 @@ fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings
 
 fn summarise(changes: &[Change]) -> Summary {
     let mut summary = Summary::default();
-    for change in changes {
+    // A command leaves nothing behind that could be counted.
+    let things = changes.iter().filter(|change| change.address.kind() != Kind::Command);
+    for change in things {
         match change.action {
             Action::Create => summary.add += 1,
             Action::Update => summary.change += 1,

@@ -35,8 +35,13 @@ impl std::fmt::Display for Point<'_> {
 
 const TIERS: [Tier; 3] = [Tier::Stateful, Tier::Application, Tier::Gateway];
 
+/// The tier of a service, and of the command that runs before it.
 fn tier(desired: &Desired, address: &Address) -> Option<Tier> {
-    match &desired.resources.get(address)?.spec {
+    let own = match address.kind() {
+        Kind::Command => &Address::service(address.on_host()?, address.name()?),
+        _ => address,
+    };
+    match &desired.resources.get(own)?.spec {
         Spec::Service(spec) => Some(spec.tier),
         _ => None,
     }
@@ -269,8 +274,9 @@ fn stops<'a>(
     graph
 }
 
+/// The service whose image an address needs.
 fn service(address: &Address) -> Option<&str> {
-    address.name().filter(|_| address.kind() == Kind::Service)
+    address.name().filter(|_| matches!(address.kind(), Kind::Service | Kind::Command))
 }
 
 /// The point between tiers that a service waits at, unless something of its own tier that it waits

@@ -18,18 +18,29 @@ const DRAIN_MS: u64 = 5000;
 /// The mode of every env file: its owner alone may read it.
 const ENV_MODE: u32 = 0o600;
 
+/// What is the same for all hosts under comparison.
+pub(super) struct Round<'a> {
+    pub desired: &'a Desired,
+    pub request: &'a Request,
+    /// Whether the newest release did all that it planned.
+    pub finished: bool,
+    /// The hosts that could not be seen.
+    pub blind: BTreeSet<&'a str>,
+    /// The routes by which services are reached, by service.
+    pub routes: Routing<'a>,
+    /// The services of which a canary goes first: on which host, and how many replicas.
+    pub canaries: BTreeMap<&'a str, (&'a str, u32)>,
+}
+
 /// One host under comparison.
 pub(super) struct Scope<'a> {
     pub desired: &'a Desired,
     pub host: &'a str,
     pub state: &'a HostState,
     pub request: &'a Request,
-    /// Whether the newest release did all that it planned.
     pub finished: bool,
-    /// The hosts that could not be seen.
     pub blind: &'a BTreeSet<&'a str>,
-    /// The routes by which services are reached, by service.
-    routes: &'a Routing<'a>,
+    round: &'a Round<'a>,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
     /// Whether the Compose file on the host is the desired one.
@@ -37,15 +48,8 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(
-        desired: &'a Desired,
-        host: &'a str,
-        state: &'a HostState,
-        request: &'a Request,
-        finished: bool,
-        blind: &'a BTreeSet<&'a str>,
-        routes: &'a Routing<'a>,
-    ) -> Self {
+    pub fn new(round: &'a Round<'a>, host: &'a str, state: &'a HostState) -> Self {
+        let desired = round.desired;
         let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
         for member in state.containers.iter().filter(|(_, container)| container.ours) {
             containers.entry(&member.1.service).or_default().push(member);
@@ -56,8 +60,30 @@ impl<'a> Scope<'a> {
             _ => None,
         });
         let found = state.files.get(COMPOSE_FILE).map(|file| file.content.as_str());
-        let is_in_force = found.is_some() && found == wanted;
-        Self { desired, host, state, request, finished, blind, routes, containers, is_in_force }
+        Self {
+            desired,
+            host,
+            state,
+            request: round.request,
+            finished: round.finished,
+            blind: &round.blind,
+            round,
+            containers,
+            is_in_force: found.is_some() && found == wanted,
+        }
+    }
+
+    /// How many replicas of a service roll on this host before somebody has to confirm.
+    pub fn canary(&self, service: &str) -> Option<u32> {
+        let (host, canary) = self.round.canaries.get(service)?;
+        (*host == self.host).then_some(*canary)
+    }
+
+    /// Whether a service runs on other hosts, too.
+    pub fn is_spread(&self, service: &str) -> bool {
+        let there = |host: &String| Address::service(host, service);
+        let mut others = self.desired.hosts.keys().filter(|host| *host != self.host);
+        others.any(|host| self.desired.resources.contains_key(&there(host)))
     }
 
     /// The definition that the Compose file in force has of a service. Where that file is the
@@ -78,7 +104,7 @@ impl<'a> Scope<'a> {
 
     /// The routes that lead to a service's containers on this host, each with its gateway.
     pub fn routes(&self, service: &str) -> impl Iterator<Item = (&'a str, &'a RouteSpec)> {
-        let all = self.routes.get(service).into_iter().flatten().copied();
+        let all = self.round.routes.get(service).into_iter().flatten().copied();
         all.filter(|(_, route)| route.sources.contains_key(self.host))
     }
 
@@ -397,7 +423,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
         let service = address.name().unwrap_or_default();
         let containers = refs(scope.containers(service).iter().copied());
         let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
-        if scope.routes.contains_key(service) {
+        if scope.round.routes.contains_key(service) {
             // It has moved, and the routes with it: what it still works on ends here.
             let drain = Act::Drain { containers: containers.clone(), timeout_ms: DRAIN_MS };
             proposal = proposal.step(scope.effect(drain));

@@ -199,8 +199,8 @@ enum Changes {
     Before(Address),
 }
 
-/// Proposes to take away the files of routes that are not wanted. A service that goes is out of the
-/// routes before it is stopped.
+/// Proposes to take away the files of routes that are not wanted. What they lead to is out of them
+/// before anything of it is stopped.
 pub(super) fn orphans(desired: &Desired, observed: &Observed, findings: &mut Findings) {
     let mut gone: BTreeSet<Address> = BTreeSet::new();
     for (gateway, state) in observed.hosts.keys().filter_map(|h| Some((h, observed.seen(h)?))) {
@@ -218,7 +218,7 @@ pub(super) fn orphans(desired: &Desired, observed: &Observed, findings: &mut Fin
         }
     }
     for (address, proposal) in &mut findings.proposals {
-        if address.kind() == Kind::Service && proposal.change.action == Action::Delete {
+        if address.kind() == Kind::Service && proposal.change.action != Action::Create {
             let own = gone.iter().filter(|route| route.name() == address.name());
             proposal.after.extend(own.cloned());
         }

@@ -7,9 +7,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{Engine, Operator, Planned, Problem};
-use crate::apply::{Report, Sink, execute};
+use crate::apply::{Ask, Crew, Report, Sink, execute};
 use crate::model::{
-    Event, Failure, ImagePin, Observed, Outcome, Plan, RELEASE_FORMAT, Release, Sight, Spec,
+    Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Plan,
+    RELEASE_FORMAT, Release, Request, Sight, Spec,
 };
 use crate::state::{Holder, Lock};
 
@@ -53,21 +54,26 @@ impl Sink for Telling<'_> {
     }
 }
 
+/// Who hears of an apply, who can stop it, and who is asked.
+pub struct Company<'a> {
+    /// Hears of every event.
+    pub tell: &'a mut (dyn FnMut(&Event) + Send),
+    /// Turns true when the operator wants to stop.
+    pub stop: watch::Receiver<bool>,
+    /// Asks somebody whether a rollout may go on.
+    pub ask: Ask,
+}
+
 impl Engine {
     /// Applies a plan under the lock. What it touches must still be as the plan saw it.
     ///
     /// # Errors
     /// Somebody else holds the lock; something changed since the plan was made; the store cannot be
     /// written. A step that fails is no error but a failed release.
-    pub async fn apply(
-        &self,
-        planned: &Planned,
-        tell: &mut (dyn FnMut(&Event) + Send),
-        stop: watch::Receiver<bool>,
-    ) -> Result<Applied, Problem> {
+    pub async fn apply(&self, planned: &Planned, company: Company<'_>) -> Result<Applied, Problem> {
         let plan = &planned.plan;
         let mut lock = self.store.lock(&holder(plan, &self.operator)).await?;
-        let result = self.apply_locked(planned, &mut lock, tell, stop).await;
+        let result = self.apply_locked(planned, &mut lock, company).await;
         let released = lock.release().await;
         let applied = result?;
         released?;
@@ -78,9 +84,9 @@ impl Engine {
         &self,
         planned: &Planned,
         lock: &mut Lock,
-        tell: &mut (dyn FnMut(&Event) + Send),
-        mut stop: watch::Receiver<bool>,
+        company: Company<'_>,
     ) -> Result<Applied, Problem> {
+        let Company { tell, mut stop, ask } = company;
         let plan = &planned.plan;
         let again = self.plan(&plan.request).await?;
         if again.plan.digest() != plan.digest() {
@@ -101,7 +107,14 @@ impl Engine {
         };
         // Without a journal nothing is begun; the executor asks again at every step.
         let _ = telling.event(&started).await;
-        let report = execute(plan, &planned.hosts, self.world.clone(), &mut telling, stop).await;
+        let crew = Crew { hosts: planned.hosts.clone(), world: self.world.clone(), stop, ask };
+        let report = execute(plan, 1, crew.clone(), &mut telling).await;
+        if let Some(number) = self.goes_back(plan, &report, &crew).await
+            && telling.lost.is_none()
+        {
+            let outcome = self.fall_back(plan, number, crew, &mut telling).await;
+            release.fell_back = Some(FellBack { release: number, outcome });
+        }
         release.outcome = report.outcome;
         release.finished = Some(self.operator.now());
         release.failure =
@@ -127,6 +140,63 @@ impl Engine {
                 .into());
         }
         Ok(Applied { release, report })
+    }
+
+    /// The release to go back to after a failure; none where the plan says that all stays as it is,
+    /// or where going back would be the same again.
+    async fn goes_back(&self, plan: &Plan, report: &Report, crew: &Crew) -> Option<u64> {
+        let number = plan.falls_back_to.filter(|_| report.outcome == Outcome::Failed)?;
+        if *crew.stop.borrow() {
+            return None;
+        }
+        let (failed, _) = report.failures.first()?;
+        let of_service =
+            |change: &&Change| change.rollout.is_some() && change.address.name() == failed.name();
+        let rollout = plan.changes.iter().find(of_service).and_then(|found| found.rollout.as_ref());
+        if rollout.is_some_and(|rollout| rollout.on_failure == OnFailure::Pause) {
+            return None;
+        }
+        let earlier = self.store.release(number).await.ok()?;
+        let other_values = plan.changes.iter().any(|change| change.address.kind() == Kind::Env);
+        (earlier.desired != plan.desired_digest || other_values).then_some(number)
+    }
+
+    /// Goes back to an earlier release: an ordinary plan, made from what the failure has left.
+    async fn fall_back(
+        &self,
+        failed: &Plan,
+        number: u64,
+        crew: Crew,
+        telling: &mut Telling<'_>,
+    ) -> Outcome {
+        let request = Request {
+            rollback_to: Some(number),
+            forget: failed.request.forget.clone(),
+            ..Request::default()
+        };
+        let (outcome, failure) = match self.plan(&request).await {
+            Err(problem) => (Outcome::Failed, Some(problem.into_failure())),
+            Ok(back) => {
+                let (summary, steps) = (back.plan.summary, back.plan.steps.len());
+                let event = Event::FallingBack { release: number, summary, steps };
+                if telling.event(&event).await.is_break() {
+                    return Outcome::Interrupted;
+                }
+                let crew = Crew { hosts: back.hosts.clone(), ..crew };
+                let first = failed.steps.len() + 1;
+                let report = execute(&back.plan, first, crew, telling).await;
+                let blocked = back.plan.blocked.first().map(|entry| {
+                    Failure::new(format!("{}: {}", entry.address, entry.blocked.detail))
+                });
+                match (report.failures.into_iter().next(), blocked) {
+                    (Some((_, failure)), _) => (report.outcome, Some(failure)),
+                    (None, Some(blocked)) => (Outcome::Failed, Some(blocked)),
+                    (None, None) => (report.outcome, None),
+                }
+            }
+        };
+        let _ = telling.event(&Event::FellBack { release: number, outcome, failure }).await;
+        outcome
     }
 
     /// Why a plan may no longer be applied, from what it is when made again.
@@ -160,8 +230,21 @@ impl Engine {
             outcome: Outcome::Running,
             reverts_to: plan.request.rollback_to,
             failure: None,
+            commands: commands(plan),
+            previous_good: head.and_then(|head| head.good()),
+            fell_back: None,
         })
     }
+}
+
+/// The commands that a plan runs, by service.
+fn commands(plan: &Plan) -> BTreeMap<String, String> {
+    let acts = plan.steps.iter().map(|step| &step.effect.act);
+    acts.filter_map(|act| match act {
+        Act::Run { service, command } => Some((service.clone(), command.join(" "))),
+        _ => None,
+    })
+    .collect()
 }
 
 fn holder(plan: &Plan, operator: &Operator) -> Holder {

@@ -25,7 +25,8 @@ impl Engine {
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
         let mut hosts = self.environment.hosts.clone();
-        let mut observed = Observed { head: None, hosts: self.probe(hosts.values()).await };
+        let mut observed =
+            Observed { hosts: self.probe(hosts.values()).await, ..Observed::default() };
         observed.head = match &self.store {
             Store::Host(_) => newest(&observed),
             store => store.releases().await?.last().map(ReleaseHead::from),

@@ -5,6 +5,7 @@ mod apply;
 mod look;
 mod operator;
 mod planning;
+mod plugin;
 mod problem;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use crate::world::secrets::Secrets;
 use crate::world::simulated::ReadCompose;
 use crate::world::{HostsWorld, Simulated, World};
 
-pub use apply::Applied;
+pub use apply::{Applied, Company};
 pub use look::compose_reader;
 pub use operator::Operator;
 pub use planning::Planned;
@@ -63,9 +64,8 @@ impl Workspace {
     /// What is wrong in the files, or that they cannot be read.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let (config, mut warnings) =
+        let (config, warnings) =
             stagecraft::load_project(path, &Disk::default()).map_err(Problem::Diagnostics)?;
-        warnings.extend(config.pending());
         Ok(Self { config, warnings, folder })
     }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Engine, Problem, host_keys};
-use crate::config::stagecraft::{Mode, RoutesBy};
+use crate::config::stagecraft::{Driver, Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
@@ -32,7 +32,10 @@ impl Engine {
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
         let (mut observed, hosts) = self.look(&request.forget).await?;
         let desired = match request.rollback_to {
-            Some(number) => self.earlier(number).await?,
+            Some(number) => {
+                observed.commands_since = self.commands_since(number).await?;
+                self.earlier(number).await?
+            }
             None if observed.is_blind() => self.nothing(),
             None => self.compile(request, &observed)?,
         };
@@ -94,6 +97,7 @@ impl Engine {
             placements,
             registry: self.registry(),
             labels_route: self.environment.traefik.routes == Some(RoutesBy::Labels),
+            plugin: self.workspace.plugin()?,
         };
         desired::compile(&blueprint, &project, &facts).map_err(Problem::Diagnostics)
     }
@@ -118,7 +122,19 @@ impl Engine {
             max_parallel: rollout.max_parallel,
             drain: rollout.drain,
             drain_hook: rollout.drain_hook.unwrap_or_default(),
+            batch: rollout.batch,
+            canary: rollout.canary,
+            on_failure: rollout.on_failure,
+            by_plugin: rollout.driver == Driver::DockerRollout,
+            release_command: service.release_command.unwrap_or_default(),
         })
+    }
+
+    /// The commands that releases after one have run, by service.
+    async fn commands_since(&self, number: u64) -> Result<BTreeSet<(String, String)>, Problem> {
+        let releases = self.store.releases().await?.into_iter();
+        let later = releases.filter(|release| release.number > number);
+        Ok(later.flat_map(|release| release.commands).collect())
     }
 
     /// The desired state of an earlier release: its files, its images by digest, its env versions.

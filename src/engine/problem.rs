@@ -14,6 +14,17 @@ pub enum Problem {
     Failure(Failure),
 }
 
+impl Problem {
+    /// The problem as one failure.
+    pub fn into_failure(self) -> Failure {
+        match self {
+            Problem::Failure(failure) => failure,
+            Problem::Diagnostics(found) => Failure::new("the configuration is not valid")
+                .detail(found.iter().map(ToString::to_string)),
+        }
+    }
+}
+
 impl From<Failure> for Problem {
     fn from(failure: Failure) -> Self {
         Problem::Failure(failure)

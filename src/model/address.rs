@@ -18,6 +18,8 @@ pub enum Kind {
     Env,
     /// A file of ours on a host, by its path below the environment's directory.
     File,
+    /// A command that runs once per release, before a Compose service rolls.
+    Command,
     /// A Compose service on a host: all its containers there.
     Service,
     /// The routes of a Compose service on a gateway.
@@ -27,12 +29,13 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Host,
         Kind::Network,
         Kind::Volume,
         Kind::Env,
         Kind::File,
+        Kind::Command,
         Kind::Service,
         Kind::Route,
         Kind::Release,
@@ -46,6 +49,7 @@ impl Kind {
             Kind::Volume => "volume",
             Kind::Env => "env",
             Kind::File => "file",
+            Kind::Command => "command",
             Kind::Service => "service",
             Kind::Route => "route",
             Kind::Release => "release",
@@ -83,6 +87,10 @@ impl Address {
     /// `file.HOST/PATH`, by the path below the environment's directory.
     pub fn file(host: &str, path: &str) -> Self {
         Self { kind: Kind::File, scope: host.into(), name: Some(path.into()) }
+    }
+    /// `command.HOST/SERVICE`: the release command of a service, on the host where it runs.
+    pub fn command(host: &str, service: &str) -> Self {
+        Self { kind: Kind::Command, scope: host.into(), name: Some(service.into()) }
     }
     /// `service.HOST/SERVICE`.
     pub fn service(host: &str, service: &str) -> Self {
@@ -134,8 +142,7 @@ impl FromStr for Address {
             Some((scope, name)) => (scope, Some(name.to_owned())),
             None => (rest, None),
         };
-        let wants_name =
-            matches!(kind, Kind::Network | Kind::Volume | Kind::File | Kind::Service | Kind::Route);
+        let wants_name = !matches!(kind, Kind::Host | Kind::Env | Kind::Release);
         if scope.is_empty() || wants_name != name.is_some() {
             return Err(refuse());
         }
@@ -168,6 +175,7 @@ mod tests {
             Address::volume("db-1", "postgres_data"),
             Address::env("app-1"),
             Address::file("app-1", "compose.yml"),
+            Address::command("app-1", "api"),
             Address::service("app-1.example.net", "api"),
             Address::route("gw-1", "api"),
             Address::release("staging"),

@@ -149,6 +149,9 @@ pub struct ServiceSpec {
     /// with `service_completed_successfully`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub completes: bool,
+    /// The words of a command that runs once per release, in the new image, before the service rolls.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub release_command: Vec<String>,
 }
 
 /// The three tiers: each is in place before the next one begins.
@@ -225,7 +228,7 @@ impl EnvUse {
 }
 
 /// How a service's containers are replaced.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RolloutSpec {
     /// New beside old, or old before new.
     pub order: RolloutOrder,
@@ -252,17 +255,51 @@ pub struct RolloutSpec {
     /// The words of a command that runs in each container that goes, before it is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hook: Vec<String>,
+    /// How many replicas on a host roll at once; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// How many replicas roll, on the first host, before somebody has to confirm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<u32>,
+    /// What happens to the services that were rolled already when it fails.
+    #[serde(default, skip_serializing_if = "OnFailure::is_default")]
+    pub on_failure: OnFailure,
+    /// The path of the docker-rollout plugin on the host, where that replaces the containers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plugin: Option<String>,
 }
 
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
+/// What happens when a rollout fails.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnFailure {
+    /// Everything goes back to the newest release that succeeded.
+    #[default]
+    Rollback,
+    /// Everything stays as it is.
+    Pause,
+}
+
+impl OnFailure {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// Which goes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum RolloutOrder {
     /// Start the new, wait for health, then stop the old.
+    #[default]
     StartFirst,
     /// Stop the old, then start the new in its place.
     StopFirst,

@@ -116,6 +116,9 @@ pub enum Act {
         replicas: u32,
         /// The containers that do not count and are left alone.
         beside: Vec<ContainerRef>,
+        /// The Compose file to use instead of the one in force: how an undo goes back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        compose: Option<String>,
     },
     /// Stops the service's containers and starts `replicas` new ones in their place.
     Recreate {
@@ -161,6 +164,9 @@ pub enum Act {
         service: String,
         /// The containers to keep.
         keep: Vec<ContainerRef>,
+        /// How many of the others stay, the oldest: those of batches that are done.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        spare: u32,
     },
     /// Starts stopped containers and wakes paused ones.
     Resume {
@@ -199,6 +205,35 @@ pub enum Act {
         /// Milliseconds after which they are left to their own way of stopping.
         timeout_ms: u64,
     },
+    /// Replaces a service's containers with the docker-rollout plugin.
+    Plugin {
+        /// The plugin's absolute path on the host.
+        plugin: String,
+        /// The service.
+        service: String,
+        /// How long a new container may take to become healthy, in milliseconds.
+        timeout_ms: u64,
+        /// How long the old stay after the new are healthy, in milliseconds.
+        settle_ms: u64,
+        /// The words of a command that runs in each container that goes.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        hook: Vec<String>,
+    },
+    /// Runs a command in a container of its own, made from the service's definition in force, and
+    /// removes that container. A run that an earlier process has left at work is waited for first.
+    Run {
+        /// The service.
+        service: String,
+        /// Its words.
+        command: Vec<String>,
+    },
+    /// Waits until somebody confirms that the rollout may go on. Asked of people, not of a host.
+    Confirm {
+        /// The service.
+        service: String,
+        /// How many of its containers run the new version.
+        canary: u32,
+    },
     /// Lets time pass in which a proxy that follows containers by itself sees the new ones.
     Settle {
         /// Milliseconds.
@@ -212,6 +247,13 @@ pub enum Act {
         command: Vec<String>,
     },
 }
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// What an effect had to say, line by line: the output of a command that somebody wants to read.
+pub type Said = Vec<String>;
 
 impl Act {
     /// One word for it, as progress lines and the journal use.
@@ -238,6 +280,9 @@ impl Act {
             Act::Drain { .. } => "drain",
             Act::Settle { .. } => "settle",
             Act::Hook { .. } => "hook",
+            Act::Plugin { .. } => "roll",
+            Act::Run { .. } => "run",
+            Act::Confirm { .. } => "confirm",
         }
     }
 }

@@ -36,6 +36,18 @@ pub enum Event {
         act: String,
         /// How long it took, in milliseconds.
         took_ms: u64,
+        /// What it had to say: a command's output.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        said: Vec<String>,
+    },
+    /// A step waits for somebody who is not there: what comes after it is not begun.
+    StepPaused {
+        /// Its number in the plan.
+        step: usize,
+        /// The resource.
+        address: Address,
+        /// The act's name.
+        act: String,
     },
     /// A step failed.
     StepFailed {
@@ -67,6 +79,25 @@ pub enum Event {
         step: usize,
         /// The resource.
         address: Address,
+    },
+    /// What was done is taken back to an earlier release. The steps of this are numbered on.
+    FallingBack {
+        /// The release's number.
+        release: u64,
+        /// What is planned.
+        summary: Summary,
+        /// How many steps there are.
+        steps: usize,
+    },
+    /// Falling back is over.
+    FellBack {
+        /// The release's number.
+        release: u64,
+        /// What came of it.
+        outcome: Outcome,
+        /// What went wrong, if anything.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        failure: Option<Failure>,
     },
     /// The operator asked to stop: what runs is finished, nothing else is begun.
     Stopping,

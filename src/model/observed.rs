@@ -14,6 +14,9 @@ pub struct Observed {
     pub head: Option<ReleaseHead>,
     /// One entry per host that was asked.
     pub hosts: BTreeMap<String, Sight>,
+    /// For a rollback: the commands that releases since the one it goes back to have run, by service.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub commands_since: BTreeSet<(String, String)>,
 }
 
 /// Whether a host could be looked at.

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Address, Blocked, Effect, RolloutOrder};
+use super::{Address, Blocked, Effect, OnFailure, RolloutOrder};
 
 /// The version of the plan's JSON format: a change of the second number adds, of the first breaks.
 pub const PLAN_FORMAT: &str = "1.0";
@@ -39,6 +39,9 @@ pub struct Plan {
     /// What a reader should know besides.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub notes: Vec<Note>,
+    /// The release that everything goes back to when a service fails whose rollout says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub falls_back_to: Option<u64>,
     /// The steps, each after those that it waits for.
     pub steps: Vec<Step>,
 }
@@ -192,6 +195,11 @@ pub struct Rollout {
     pub starts: u32,
     /// The names of the containers that go.
     pub stops: Vec<String>,
+    /// How many are replaced at once; none is all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<u32>,
+    /// What happens to services that were rolled already when this one fails.
+    pub on_failure: OnFailure,
 }
 
 /// Something that cannot be planned.
@@ -221,6 +229,13 @@ pub enum Note {
         host: String,
         /// Docker's name of it.
         name: String,
+    },
+    /// A command that ran for a service cannot be undone by going back.
+    CommandStays {
+        /// The service.
+        service: String,
+        /// The command.
+        command: String,
     },
     /// The values that a release ran with are gone; those now in force stay.
     CurrentSecrets {

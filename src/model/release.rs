@@ -58,6 +58,24 @@ pub struct Release {
     /// What failed, in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<String>,
+    /// The commands that it ran, by service.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub commands: BTreeMap<String, String>,
+    /// The newest release before it that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_good: Option<u64>,
+    /// What came of going back to that one after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_back: Option<FellBack>,
+}
+
+/// Going back to an earlier release after a failure.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FellBack {
+    /// The earlier release.
+    pub release: u64,
+    /// What came of it.
+    pub outcome: Outcome,
 }
 
 /// What came of an apply.
@@ -72,6 +90,8 @@ pub enum Outcome {
     Failed,
     /// It was asked to stop, and did.
     Interrupted,
+    /// It waits for a confirmation; the next apply goes on.
+    Paused,
 }
 
 impl Outcome {
@@ -82,6 +102,7 @@ impl Outcome {
             Outcome::Succeeded => "succeeded",
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
+            Outcome::Paused => "paused",
         }
     }
 }
@@ -102,15 +123,28 @@ pub struct ReleaseHead {
     /// The hosts that it concerned.
     #[serde(default)]
     pub hosts: Vec<String>,
+    /// The newest release before it that succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_good: Option<u64>,
 }
 
 impl ReleaseHead {
+    /// The newest release that succeeded.
+    pub fn good(&self) -> Option<u64> {
+        match self.outcome {
+            Outcome::Succeeded => Some(self.number),
+            _ => self.previous_good,
+        }
+    }
+
     /// The version that stays until another is named: the newest release's, so that an apply that
     /// was killed can be finished, unless that release failed and was undone.
     pub fn version_in_force(&self) -> Option<&str> {
         match self.outcome {
             Outcome::Failed => self.previous_version.as_deref(),
-            Outcome::Running | Outcome::Succeeded | Outcome::Interrupted => self.version.as_deref(),
+            Outcome::Running | Outcome::Succeeded | Outcome::Interrupted | Outcome::Paused => {
+                self.version.as_deref()
+            }
         }
     }
 }
@@ -123,6 +157,7 @@ impl From<&Release> for ReleaseHead {
             previous_version: release.previous_version.clone(),
             outcome: release.outcome,
             hosts: release.hosts.clone(),
+            previous_good: release.previous_good,
         }
     }
 }

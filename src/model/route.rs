@@ -200,18 +200,40 @@ pub struct Proxy {
 pub enum Pick {
     /// The healthy ones but these.
     Besides(Vec<ContainerRef>),
-    /// Of these, those that still run.
-    Only(Vec<ContainerRef>),
+    /// Of some, those that still run.
+    Only {
+        /// Which.
+        these: Vec<ContainerRef>,
+        /// How many of the others, the oldest, are picked, too.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        spare: u32,
+    },
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 impl Pick {
-    /// Whether a container is picked.
-    pub fn takes(&self, id: &str, healthy: bool) -> bool {
-        let named = |list: &[ContainerRef]| list.iter().any(|container| container.id == id);
-        match self {
-            Pick::Besides(left_out) => healthy && !named(left_out),
-            Pick::Only(these) => named(these),
-        }
+    /// The containers that are picked, of those that run: the oldest first, each with whether it is
+    /// healthy.
+    pub fn from<'a, T>(
+        &self,
+        running: impl IntoIterator<Item = (&'a str, bool, T)>,
+    ) -> Vec<(&'a str, T)> {
+        let named = |list: &[ContainerRef], id: &str| list.iter().any(|listed| listed.id == id);
+        let mut spared = 0;
+        let takes = |id: &str, healthy: bool| match self {
+            Pick::Besides(left_out) => healthy && !named(left_out, id),
+            Pick::Only { these, .. } if named(these, id) => true,
+            Pick::Only { spare, .. } => {
+                spared += 1;
+                spared <= *spare
+            }
+        };
+        let mut takes = takes;
+        let picked = running.into_iter().filter(|(id, healthy, _)| takes(id, *healthy));
+        picked.map(|(id, _, with)| (id, with)).collect()
     }
 }
 

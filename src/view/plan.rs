@@ -28,11 +28,19 @@ pub fn text(plan: &Plan, options: &Options) -> String {
         let notes = plan.notes.iter().map(|note| format!("Note: {}\n", words::note(note, plan)));
         sections.push(notes.collect());
     }
+    sections.extend(fallback(plan));
     if options.verbose && !plan.steps.is_empty() {
         sections.push(view.all_steps());
     }
     sections.push(options.paint.paint(Role::Strong, summary(plan)) + "\n");
     sections.join("\n")
+}
+
+/// Where everything goes back to when a service fails, where more than one rolls.
+fn fallback(plan: &Plan) -> Option<String> {
+    let rolls = plan.changes.iter().filter(|change| change.rollout.is_some()).count();
+    let release = plan.falls_back_to.filter(|_| rolls > 1)?;
+    Some(format!("If a rollout fails, everything goes back to release {release}.\n"))
 }
 
 /// The last line of a plan's text: what it comes to.
@@ -60,6 +68,16 @@ pub fn summary(plan: &Plan) -> String {
 /// The question before an apply; only `yes` is a yes.
 pub fn question(plan: &Plan) -> String {
     format!("Perform these actions in {}? Only `yes` is taken for yes: ", line(&plan.environment))
+}
+
+/// The question after a canary; only `yes` is a yes.
+pub fn go_on(service: &str, canary: u32) -> String {
+    let service = line(service);
+    let (runs, word) = if canary == 1 { ("runs", "is") } else { ("run", "are") };
+    format!(
+        "{canary} of {service} {runs} the new version and {word} healthy. Go on with the others? \
+         Only `yes` is taken for yes; anything else goes back: "
+    )
 }
 
 /// What is said when the question was answered otherwise.
@@ -353,6 +371,10 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
             }
             Act::CreateNetwork { name, .. } | Act::CreateVolume { name, .. } => {
                 parts.push(line(name).into_owned());
+            }
+            Act::Run { service, command } => {
+                let command = line(&command.join(" ")).into_owned();
+                parts.push(format!("run `{command}` once, before {} rolls", line(service)));
             }
             Act::Route { route, .. } => {
                 let proxy = line(&route.proxy.service);

@@ -90,6 +90,8 @@ struct Story {
     undone: Vec<(Address, Option<Failure>)>,
     skipped: usize,
     not_begun: BTreeSet<Address>,
+    paused: Option<Address>,
+    fell_back: Option<(u64, Outcome)>,
 }
 
 /// The part of the display that is drawn anew.
@@ -144,11 +146,35 @@ impl Lines {
                 told.running.insert(*step, running);
                 String::new()
             }
-            Event::StepDone { step, address, act, took_ms } => {
+            Event::StepDone { step, address, act, took_ms, said } => {
                 told.running.remove(step);
                 told.done += 1;
                 let took = paint.paint(Role::Dim, format!("({})", words::duration(*took_ms)));
-                format!("  {}: {} {took}\n", name(address), words::did(act))
+                let said = error::detail_and_hint("      ", said, None, paint);
+                format!("  {}: {} {took}\n{said}", name(address), words::did(act))
+            }
+            Event::StepPaused { step, address, .. } => {
+                told.running.remove(step);
+                told.paused = Some(address.clone());
+                format!("  {}: waits for a confirmation\n", name(address))
+            }
+            Event::FallingBack { release, summary, steps } => {
+                told.steps += steps;
+                let steps = count(*steps, "step");
+                let words = format!("Going back to release {release}: {}", words::to_do(summary));
+                format!("{} ({steps}).\n", paint.paint(Role::Warn, words))
+            }
+            Event::FellBack { release, outcome, failure } => {
+                told.fell_back = Some((*release, *outcome));
+                match failure {
+                    None => String::new(),
+                    Some(failure) => {
+                        let failed = paint.paint(Role::Error, "going back failed");
+                        let (detail, hint) = (&failure.detail, failure.hint.as_deref());
+                        let detail = error::detail_and_hint("      ", detail, hint, paint);
+                        format!("  {failed}: {}\n{detail}", line(&failure.what))
+                    }
+                }
             }
             Event::StepFailed { step, address, act, failure } => {
                 told.running.remove(step);
@@ -254,6 +280,10 @@ impl Lines {
 }
 
 impl Story {
+    fn is_back(&self) -> bool {
+        matches!(self.fell_back, Some((_, Outcome::Succeeded)))
+    }
+
     /// The last lines: what came of it, what failed, what was undone, what to do next.
     fn end(&self, release: u64, outcome: Outcome, took: &str, paint: Paint) -> String {
         let strong = |text: String| format!("\n{}\n", paint.paint(Role::Strong, text));
@@ -261,6 +291,9 @@ impl Story {
             Outcome::Succeeded => {
                 let done = words::done(&self.summary);
                 return strong(format!("Apply complete in {took}: release {release} ({done})."));
+            }
+            Outcome::Failed if self.is_back() => {
+                ("failed", "mend what failed, then `stagecraft plan` and `stagecraft apply` again")
             }
             Outcome::Failed => (
                 "failed",
@@ -270,6 +303,11 @@ impl Story {
             Outcome::Interrupted => {
                 ("stopped", "`stagecraft plan` shows what is left, `stagecraft apply` finishes it")
             }
+            Outcome::Paused => (
+                "paused",
+                "look at the new containers; `stagecraft apply` goes on with the others,\n\
+                 `stagecraft rollback` goes back to an earlier release",
+            ),
             Outcome::Running => ("ended early", "`stagecraft plan` shows what is left"),
         };
         let outcome = outcome.name();
@@ -296,6 +334,16 @@ impl Story {
                     format!("  {address} could not be put back: {}\n", line(&failure.what))
                 }
             });
+        }
+        match self.fell_back {
+            Some((release, Outcome::Succeeded)) => {
+                lines.push_str(&format!("  Everything is back as release {release} left it.\n"));
+            }
+            Some((release, _)) => {
+                lines
+                    .push_str(&format!("  Not everything is back as release {release} left it.\n"));
+            }
+            None => {}
         }
         let begun: BTreeSet<&Address> = self.failed.iter().map(|(address, _)| address).collect();
         let left: Vec<String> = self
@@ -406,7 +454,7 @@ mod tests {
     }
 
     fn done(step: usize, act: &str, took_ms: u64) -> Event {
-        Event::StepDone { step, address: api(), act: act.into(), took_ms }
+        Event::StepDone { step, address: api(), act: act.into(), took_ms, said: Vec::new() }
     }
 
     fn finished(outcome: Outcome) -> Event {

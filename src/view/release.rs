@@ -99,6 +99,16 @@ pub(super) fn facts(release: &Release) -> Vec<(&'static str, String, Option<Role
     add("commit", release.commit.clone());
     add("hosts", (!release.hosts.is_empty()).then(|| release.hosts.join(", ")));
     add("planned", Some(words::to_do(&release.summary)));
+    let commands = release.commands.iter().map(|(service, run)| format!("{run} ({service})"));
+    let commands: Vec<String> = commands.collect();
+    add("ran", (!commands.is_empty()).then(|| commands.join(", ")));
+    add(
+        "went back",
+        release.fell_back.as_ref().map(|back| match back.outcome {
+            Outcome::Succeeded => format!("to release {}", back.release),
+            _ => format!("to release {}, not wholly", back.release),
+        }),
+    );
     facts
 }
 
@@ -106,7 +116,7 @@ fn role(outcome: Outcome) -> Option<Role> {
     match outcome {
         Outcome::Succeeded => Some(Role::Add),
         Outcome::Failed => Some(Role::Destroy),
-        Outcome::Running | Outcome::Interrupted => Some(Role::Change),
+        Outcome::Running | Outcome::Interrupted | Outcome::Paused => Some(Role::Change),
     }
 }
 

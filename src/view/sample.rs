@@ -19,6 +19,7 @@ pub fn empty() -> Plan {
         changes: Vec::new(),
         blocked: Vec::new(),
         notes: Vec::new(),
+        falls_back_to: None,
         steps: Vec::new(),
     }
 }
@@ -75,7 +76,16 @@ pub fn container(name: &str) -> ContainerRef {
 
 pub fn rollout(order: RolloutOrder, replicas: u32, starts: u32, stops: &[&str]) -> Rollout {
     let stops = stops.iter().map(|&name| name.into()).collect();
-    Rollout { order, reason: None, image: "shop-api:v2".into(), replicas, starts, stops }
+    Rollout {
+        order,
+        reason: None,
+        image: "shop-api:v2".into(),
+        replicas,
+        starts,
+        stops,
+        batch: None,
+        on_failure: OnFailure::Rollback,
+    }
 }
 
 pub fn await_healthy(service: &str, replicas: u32) -> Act {
@@ -125,7 +135,15 @@ pub fn new_image() -> Plan {
         vec![
             (api.clone(), Act::PullImage { image: after.into(), pin: None }),
             (file, write(content.clone())),
-            (api.clone(), Act::Start { service: "api".into(), replicas: 1, beside: old.clone() }),
+            (
+                api.clone(),
+                Act::Start {
+                    service: "api".into(),
+                    replicas: 1,
+                    beside: old.clone(),
+                    compose: None,
+                },
+            ),
             (api.clone(), wait),
             (api.clone(), Act::Stop { containers: old.clone(), grace_s: 10 }),
             (api, Act::Remove { containers: old.clone() }),
@@ -135,7 +153,8 @@ pub fn new_image() -> Plan {
     plan.request.version = plan.version.clone();
     let on_app_1 = |act: Act| Effect { host: "app-1".into(), act };
     plan.steps[1].undo = vec![on_app_1(write(content.replace(":v2", ":v1")))];
-    plan.steps[2].undo = vec![on_app_1(Act::RemoveBeside { service: "api".into(), keep: old })];
+    plan.steps[2].undo =
+        vec![on_app_1(Act::RemoveBeside { service: "api".into(), keep: old, spare: 0 })];
     plan
 }
 
@@ -165,5 +184,8 @@ pub fn release(number: u64) -> Release {
         outcome: Outcome::Succeeded,
         reverts_to: None,
         failure: None,
+        commands: Default::default(),
+        previous_good: None,
+        fell_back: None,
     }
 }

@@ -308,9 +308,7 @@ pub fn json(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{
-        BlockedReason, EnvUse, Host, Resource, RolloutOrder, RolloutSpec, Site, Transport,
-    };
+    use crate::model::{BlockedReason, EnvUse, Host, Resource, RolloutSpec, Site, Transport};
 
     fn wanted(name: &str, replicas: u32, completes: bool) -> ServiceSpec {
         ServiceSpec {
@@ -324,20 +322,10 @@ mod tests {
             networks: None,
             container_name: None,
             env: EnvUse::All,
-            rollout: RolloutSpec {
-                order: RolloutOrder::StartFirst,
-                reason: None,
-                health_timeout_ms: 1000,
-                has_healthcheck: true,
-                stop_grace_s: 10,
-                monitor_ms: 0,
-                max_parallel: 1,
-                drain_ms: 0,
-                settle_ms: 0,
-                hook: Vec::new(),
-            },
+            rollout: RolloutSpec::default(),
             tier: crate::model::Tier::Application,
             completes,
+            release_command: Vec::new(),
         }
     }
 
@@ -419,7 +407,9 @@ mod tests {
                 previous_version: None,
                 outcome: crate::model::Outcome::Succeeded,
                 hosts: Vec::new(),
+                previous_good: None,
             }),
+            commands_since: Default::default(),
             hosts: [
                 (
                     "app-1".to_owned(),
@@ -489,7 +479,7 @@ mod tests {
         let desired = desired(&[("db-1", wanted("postgres", 1, false))]);
         let one = |state| {
             let hosts = [("db-1".to_owned(), seen(vec![found("postgres", 1, state, None)]))];
-            Status::of(&desired, &Observed { head: None, hosts: hosts.into() })
+            Status::of(&desired, &Observed { hosts: hosts.into(), ..Observed::default() })
         };
         assert!(one(ContainerState::Running).is_well());
         assert!(!one(ContainerState::Paused).is_well());

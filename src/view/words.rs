@@ -1,7 +1,7 @@
 //! The sentences: causes, acts, rollouts, blocked hosts and notes in words, without colour or
 //! layout. Text and Markdown share them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Act, Address, Blocked, BlockedReason, Cause, ContainerRef, Kind, Note, Pick, Plan, Rollout,
@@ -55,7 +55,8 @@ pub fn done(summary: &Summary) -> String {
 
 /// How a service's containers become the wanted ones, on one line.
 pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
-    let Rollout { order, reason, replicas, starts, stops, image: _ } = rollout;
+    let Rollout { order, reason, replicas, starts, stops, batch, image: _, on_failure: _ } =
+        rollout;
     let acts = || steps.iter().map(|step| &step.effect.act);
     // What is put right in containers that stay comes first.
     let mut parts: Vec<String> = acts()
@@ -87,6 +88,9 @@ pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
             (false, old, _) => format!("start-first: {starts} new beside {old} old"),
         });
     }
+    if let (Some(batch), true) = (batch, *starts > 0) {
+        parts.push(format!("{batch} at a time"));
+    }
     if *starts > 0 || stops.is_empty() {
         parts.extend(health);
     }
@@ -99,6 +103,14 @@ pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
         };
         parts.push(format!("{then}{}stop {}{stays}", leaving(steps), some(&serving)));
     }
+    if acts().any(|act| matches!(act, Act::Plugin { .. })) {
+        parts = vec![format!("docker-rollout: {starts} new beside {} old", stops.len())];
+    }
+    let canary = acts().find_map(|act| match act {
+        Act::Confirm { canary, .. } => Some(*canary),
+        _ => None,
+    });
+    parts.extend(canary.map(|canary| format!("with a pause for confirmation after {canary}")));
     parts.join(", ")
 }
 
@@ -106,7 +118,7 @@ pub fn rollout(rollout: &Rollout, steps: &[&Step]) -> String {
 fn leaving(steps: &[&Step]) -> String {
     let mut parts = Vec::new();
     let effects = || steps.iter().map(|step| &step.effect);
-    let gateways: Vec<&String> = effects()
+    let gateways: BTreeSet<&String> = effects()
         .filter(|effect| matches!(effect.act, Act::Route { .. }))
         .map(|effect| &effect.host)
         .collect();
@@ -160,7 +172,11 @@ pub fn undo(rollout: &Rollout, steps: &[&Step]) -> Option<String> {
                 (RolloutOrder::StopFirst, _) | (_, true) => "the new containers are removed",
             }
             .to_owned(),
-            Act::Recreate { .. } => "the containers from before are made again".to_owned(),
+            Act::Recreate { .. } | Act::Start { .. } => {
+                "the containers from before are made again".to_owned()
+            }
+            Act::Route { .. } => "the routes lead to the old again".to_owned(),
+            Act::AwaitHealthy { .. } => continue,
             Act::Resume { .. } => "the old containers are resumed".to_owned(),
             Act::Remove { .. } => "the new containers are removed".to_owned(),
             other => act(other),
@@ -206,8 +222,9 @@ pub fn act(act: &Act) -> String {
             let exact = pin.digest.as_deref().unwrap_or(&pin.id);
             format!("pull {} as {}", line(image), short(exact))
         }
-        Act::Start { service, replicas, beside } => {
-            format!("start {replicas} of {}{}", line(service), besides(beside))
+        Act::Start { service, replicas, beside, compose } => {
+            let again = if compose.is_some() { " again as before" } else { "" };
+            format!("start {replicas} of {}{}{again}", line(service), besides(beside))
         }
         Act::Recreate { service, replicas, compose: None } => {
             format!("stop {} and start {replicas} new", line(service))
@@ -231,11 +248,13 @@ pub fn act(act: &Act) -> String {
             format!("stop {} ({grace_s}s grace)", names(containers))
         }
         Act::Remove { containers } => format!("remove {}", names(containers)),
-        Act::RemoveBeside { service, keep } if keep.is_empty() => {
-            format!("remove the containers of {}", line(service))
-        }
-        Act::RemoveBeside { service, keep } => {
-            format!("remove the containers of {} but {}", line(service), names(keep))
+        Act::RemoveBeside { service, keep, spare } => {
+            let mut stay: Vec<String> = keep.iter().map(|kept| kept.name.clone()).collect();
+            if *spare > 0 {
+                stay.push(format!("the {spare} oldest others"));
+            }
+            let but = if stay.is_empty() { String::new() } else { format!(" but {}", some(stay)) };
+            format!("remove the containers of {}{but}", line(service))
         }
         Act::Resume { containers } => format!("resume {}", names(containers)),
         Act::Rename { container, name } => {
@@ -254,6 +273,11 @@ pub fn act(act: &Act) -> String {
         Act::Hook { containers, command } => {
             format!("run `{}` in {}", line(&command.join(" ")), names(containers))
         }
+        Act::Plugin { service, .. } => format!("have docker-rollout roll {}", line(service)),
+        Act::Run { command, .. } => format!("run `{}` once", line(&command.join(" "))),
+        Act::Confirm { service, canary } => {
+            format!("wait until somebody confirms {canary} of {}", line(service))
+        }
     }
 }
 
@@ -265,7 +289,10 @@ fn route_words(route: &RouteSpec, renew: &BTreeMap<String, Pick>) -> String {
         .map(|(host, pick)| match pick {
             Pick::Besides(old) if old.is_empty() => format!("all on {}", line(host)),
             Pick::Besides(old) => format!("all on {} but {}", line(host), names(old)),
-            Pick::Only(these) => names(these),
+            Pick::Only { these, spare: 0 } => names(these),
+            Pick::Only { these, spare } => {
+                format!("{} and the {spare} oldest others", names(these))
+            }
         })
         .collect();
     if parts.is_empty() {
@@ -303,6 +330,9 @@ pub fn doing(act: &str) -> String {
         "drain" => "draining",
         "settle" => "waiting for the proxy",
         "hook" => "running the hook",
+        "roll" => "rolling",
+        "run" => "running the command",
+        "confirm" => "waiting for a confirmation",
         other => return line(other).into_owned(),
     }
     .to_owned()
@@ -330,6 +360,9 @@ pub fn did(act: &str) -> String {
         "drain" => "drained",
         "settle" => "proxy waited for",
         "hook" => "hook run",
+        "roll" => "rolled",
+        "run" => "command run",
+        "confirm" => "confirmed",
         other => return format!("{} done", line(other)),
     }
     .to_owned()
@@ -399,6 +432,11 @@ pub fn note(note: &Note, plan: &Plan) -> String {
             "{} on {} has one of our names but not our mark; it is left alone.",
             line(name),
             line(host)
+        ),
+        Note::CommandStays { service, command } => format!(
+            "`{}`, which has run for {} since, can't be undone by going back.",
+            line(command),
+            line(service)
         ),
         Note::CurrentSecrets { host } => {
             let release = plan

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::model::{Act, Blocked, BlockedReason, Effect, Failure, Host, Sight, Site};
+use crate::model::{Act, Blocked, BlockedReason, Effect, Failure, Host, Said, Sight, Site};
 
 use super::layout::Layout;
 use super::secrets::Secrets;
@@ -102,18 +102,20 @@ impl HostsWorld {
         inspect::read(&self.layout, &question, &output)
     }
 
-    /// Performs an effect.
+    /// Performs an effect; what it had to say.
     pub async fn perform(
         &self,
         hosts: &BTreeMap<String, Host>,
         effect: &Effect,
-    ) -> Result<(), Failure> {
+    ) -> Result<Said, Failure> {
         let result = match &effect.act {
             Act::Route { route, renew, needed } => {
-                self.route(hosts, effect, route, renew, *needed).await
+                self.route(hosts, effect, route, renew, *needed).await.map(|()| Said::new())
             }
             act => match effects::script(&self.layout, self.secrets.as_ref(), act) {
-                Ok(script) => self.carry_out(hosts, effect, &script).await.map(|_| ()),
+                Ok(script) => self.carry_out(hosts, effect, &script).await.map(|output| {
+                    effects::said(act, &output).iter().map(|line| self.redact(line)).collect()
+                }),
                 Err(failure) => Err(failure),
             },
         };
@@ -133,7 +135,11 @@ impl HostsWorld {
     ) -> Result<Output, Failure> {
         let host = reached(hosts, &effect.host)?;
         let turn = match effect.act {
-            Act::AwaitHealthy { .. } | Act::Drain { .. } | Act::Settle { .. } => Turn::Watch,
+            Act::AwaitHealthy { .. }
+            | Act::Drain { .. }
+            | Act::Settle { .. }
+            | Act::Plugin { .. }
+            | Act::Run { .. } => Turn::Watch,
             _ => Turn::Work,
         };
         let _turn = self.turn(host, turn).await;

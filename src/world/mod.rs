@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Effect, Failure, Host, Sight};
+use crate::model::{Effect, Failure, Host, Said, Sight};
 pub use hosts::HostsWorld;
 pub use simulated::Simulated;
 
@@ -44,7 +44,7 @@ pub trait OtherWorld: Send + Sync {
         &'a self,
         hosts: &'a BTreeMap<String, Host>,
         effect: &'a Effect,
-    ) -> Later<'a, Result<(), Failure>>;
+    ) -> Later<'a, Result<Said, Failure>>;
 }
 
 impl World {
@@ -57,8 +57,8 @@ impl World {
         }
     }
 
-    /// Performs an effect. `hosts` are all that it may concern, by name: an effect acts on one, and
-    /// may have to ask others first.
+    /// Performs an effect; what it had to say. `hosts` are all that it may concern, by name: an
+    /// effect acts on one, and may have to ask others first.
     ///
     /// # Errors
     /// It could not be done, or it is not known whether it was.
@@ -66,10 +66,10 @@ impl World {
         &self,
         hosts: &BTreeMap<String, Host>,
         effect: &Effect,
-    ) -> Result<(), Failure> {
+    ) -> Result<Said, Failure> {
         match self {
             World::Hosts(world) => world.perform(hosts, effect).await,
-            World::Simulated(world) => world.perform(effect),
+            World::Simulated(world) => world.perform(effect).map(|()| Said::new()),
             World::Other(world) => world.perform(hosts, effect).await,
         }
     }

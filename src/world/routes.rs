@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Effect, Failure, Host, Pick, Published, RouteSpec, Servers};
+use crate::model::{Effect, Failure, Host, Pick, RouteSpec, Servers};
 
 use super::effects::{self, routes};
 use super::hosts::HostsWorld;
@@ -29,14 +29,11 @@ impl HostsWorld {
             let script = effects::serving(self.layout(), service);
             let answer = self.carry_out(hosts, &asked, &script).await?;
             let found = routes::read_serving(&String::from_utf8_lossy(&answer.stdout))?;
-            let found: Vec<(String, Published)> = found
-                .into_iter()
-                .filter(|found| {
-                    found.state == "running" && pick.takes(&found.id, found.is_healthy())
-                })
-                .map(|found| (found.id.clone(), found.published()))
-                .collect();
-            let containers = found.iter().map(|(id, published)| (id.as_str(), published));
+            // Docker lists the newest first.
+            let running = found.iter().rev().filter(|found| found.state == "running");
+            let running = running.map(|it| (it.id.as_str(), it.is_healthy(), it.published()));
+            let picked = pick.from(running);
+            let containers = picked.iter().map(|(id, published)| (*id, published));
             renewed(route, &mut servers, name, route.servers(name, containers), needed)?;
         }
         let script = effects::write_route(self.layout(), route, &servers);

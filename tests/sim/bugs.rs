@@ -27,11 +27,13 @@ pub enum Bug {
     DestroyVolumes,
     /// The routes are not switched.
     SkipRoute,
+    /// Nothing goes back after a failure.
+    ForgetFallback,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Bug; 11] = [
+    pub const ALL: [Bug; 12] = [
         Bug::SkipHealthWait,
         Bug::UnhealthyIsHealthy,
         Bug::StopOldFirst,
@@ -43,5 +45,6 @@ impl Bug {
         Bug::ForgetRelease,
         Bug::DestroyVolumes,
         Bug::SkipRoute,
+        Bug::ForgetFallback,
     ];
 }

@@ -35,6 +35,11 @@ pub struct Service {
     pub note: u64,
     /// Whether the proxy routes to it.
     pub routed: bool,
+    pub batch: Option<u64>,
+    pub canary: Option<u64>,
+    pub pauses: bool,
+    /// Whether a command runs before it rolls.
+    pub command: bool,
 }
 
 /// A configuration.
@@ -118,6 +123,10 @@ impl Shop {
             keys,
             note: 0,
             routed: rng.chance(60),
+            batch: rng.chance(30).then(|| rng.between(1, 3)),
+            canary: rng.chance(20).then(|| rng.between(1, 2)),
+            pauses: rng.chance(30),
+            command: rng.chance(25),
             hosts,
         };
         let mut service = service;
@@ -329,7 +338,19 @@ impl Shop {
             if service.stop_first {
                 rollout["order"] = "stop-first".into();
             }
-            services.insert((*name).to_owned(), json!({"role": role, "rollout": rollout}));
+            if service.pauses {
+                rollout["on_failure"] = "pause".into();
+            }
+            for (key, value) in [("batch", service.batch), ("canary", service.canary)] {
+                if let Some(value) = value {
+                    rollout[key] = value.into();
+                }
+            }
+            let mut settings = json!({"role": role, "rollout": rollout});
+            if service.command {
+                settings["release_command"] = json!(["migrate"]);
+            }
+            services.insert((*name).to_owned(), settings);
             roles.insert(role, hosts.into());
         }
         json!({

@@ -44,6 +44,8 @@ pub struct Process {
     /// Whether an undoing of its was hindered by a fault.
     pub undo_hindered: bool,
     pub may_prune: bool,
+    /// Whether it goes back after a failure.
+    pub falling_back: bool,
     /// Hosts that did not answer its last look.
     pub blind: BTreeSet<String>,
     /// What it saw at first, for a known bug.
@@ -223,6 +225,6 @@ impl Inner {
     /// What there is, without an operator.
     pub fn observed(&self, hosts: &[String], secrets: &Secrets) -> Observed {
         let sights = hosts.iter().map(|host| (host.clone(), self.probe(host, secrets)));
-        Observed { head: None, hosts: sights.collect() }
+        Observed { hosts: sights.collect(), ..Observed::default() }
     }
 }

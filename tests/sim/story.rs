@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use stagecraft::engine::{Engine, Operator, Problem, Workspace};
+use stagecraft::apply::{Answer, Ask};
+use stagecraft::engine::{Company, Engine, Operator, Problem, Workspace};
 use stagecraft::model::{
-    ContainerState, Event, Health, Kind, Outcome, Request, RolloutOrder, Spec,
+    ContainerState, Event, FellBack, Health, Kind, Outcome, Request, RolloutOrder, Spec,
 };
 use stagecraft::state::Store;
 use stagecraft::world::World;
@@ -43,6 +44,8 @@ struct Errand {
     stops_after_ms: Option<u64>,
     /// How long the plan is thought about before it is applied.
     thinks_ms: u64,
+    /// What is said of canaries.
+    answer: Option<Answer>,
 }
 
 /// How an errand ended.
@@ -177,6 +180,10 @@ impl Story {
             stops_after_ms: rng.chance(8).then(|| rng.between(0, 20_000)),
             prune: rng.chance(5),
             thinks_ms: if rng.chance(30) { rng.between(1000, 20_000) } else { 0 },
+            answer: rng
+                .pick(&[Answer::Yes, Answer::Yes, Answer::No])
+                .copied()
+                .filter(|_| rng.chance(80)),
             ..errand
         }
     }
@@ -254,7 +261,8 @@ impl Story {
             }
         }
         for round in 1..=ROUNDS {
-            let errand = Errand { version: self.shop.version(), ..Errand::default() };
+            let version = self.shop.version();
+            let errand = Errand { version, answer: Some(Answer::Yes), ..Errand::default() };
             let ends = self.errands(vec![(0, errand)]).await;
             match ends.first() {
                 Some(End::Nothing) => break,
@@ -468,6 +476,17 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
         });
     }
     let mut tell = |event: &Event| {
+        if let Event::FallingBack { release, .. } = event {
+            let mut inner = sim.now();
+            let earlier = inner.shelf.releases.get(release).map(|(found, _)| found.desired.clone());
+            let blob = earlier.and_then(|address| inner.shelf.blobs.get(&address).cloned());
+            if let Some(desired) = blob.and_then(|text| serde_json::from_str(&text).ok()) {
+                inner.watch.intends(id, &desired);
+            }
+            if let Some(found) = inner.processes.get_mut(&id) {
+                found.falling_back = true;
+            }
+        }
         if let Event::StepFailed { address, .. } = event
             && address.kind() == Kind::Service
             && let Some(Spec::Service(spec)) =
@@ -478,11 +497,41 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
             failed.push((host.to_owned(), name.to_owned()));
         }
     };
-    let applied = engine.apply(&planned, &mut tell, stopped).await;
+    let answer = errand.answer.unwrap_or(Answer::Nobody);
+    let ask: Ask = Arc::new(move |_, _| {
+        Box::pin(async move {
+            Sim::sleep(2000).await;
+            answer
+        })
+    });
+    let applied = engine.apply(&planned, Company { tell: &mut tell, stop: stopped, ask }).await;
     drop(stop);
     match applied {
-        Ok(applied) => End::Applied(applied.report.outcome),
+        Ok(applied) => {
+            if let Some(back) = &applied.release.fell_back {
+                sim.now().say(format_args!("p{id} went back: {back:?}"));
+                mixed(sim, id, back);
+            }
+            End::Applied(applied.report.outcome)
+        }
         Err(problem) => refused(problem),
+    }
+}
+
+/// Who has gone back leaves no service in two versions.
+fn mixed(sim: &Sim, id: u32, back: &FellBack) {
+    let mut inner = sim.now();
+    if back.outcome != Outcome::Succeeded {
+        return;
+    }
+    let mut images: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let hosts = inner.state.hosts.values();
+    for container in hosts.flat_map(|host| host.state.containers.values()).filter(|c| c.ours) {
+        images.entry(&container.service).or_default().insert(&container.image);
+    }
+    let mixed = images.into_iter().find(|(_, images)| images.len() > 1);
+    if let Some(mixed) = mixed.map(|mixed| format!("{mixed:?}")) {
+        inner.violate(format_args!("p{id} went back and left {mixed}"));
     }
 }
 
@@ -512,7 +561,8 @@ fn after(sim: &Sim, id: u32, end: &End) {
             let word = format!("\"event\":\"{word}\"");
             journal.into_iter().flatten().filter(|line| line.contains(&word)).count()
         };
-        if count("step_started") != count("step_done") + count("step_failed") {
+        let ended = count("step_done") + count("step_failed") + count("step_paused");
+        if count("step_started") != ended {
             wrong.push(format!("p{id}'s journal does not say what came of each step"));
         }
         if (count("started"), count("finished")) != (1, 1) {
@@ -535,8 +585,12 @@ fn leftovers(sim: &Sim, id: u32, before: &BTreeSet<String>, failed: &[Failed]) {
     for (host, service) in failed {
         let containers = inner.state.hosts.get(host).map(|host| &host.state.containers);
         for (container, found) in containers.into_iter().flatten() {
-            let bad = found.health == Some(Health::Unhealthy)
-                || matches!(found.state, ContainerState::Restarting | ContainerState::Created);
+            // One that was stopped in good order has served its time: going back has replaced it.
+            let bad = match found.state {
+                ContainerState::Exited => found.exit_code != 0,
+                ContainerState::Running => found.health == Some(Health::Unhealthy),
+                state => matches!(state, ContainerState::Restarting | ContainerState::Created),
+            };
             if found.service == *service && bad && !before.contains(container) && found.ours {
                 wrong.push(format!("p{id} failed and left {} on {host}", found.name));
             }

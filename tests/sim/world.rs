@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use stagecraft::model::{Act, Effect, Failure, Host, Pick, Sight};
+use stagecraft::model::{Act, Effect, Failure, Host, Pick, Said, Sight};
 use stagecraft::world::simulated::Verdict;
 use stagecraft::world::{Later, OtherWorld};
 use tokio::sync::oneshot;
@@ -58,7 +58,7 @@ impl OtherWorld for Reach {
         &'a self,
         _: &'a BTreeMap<String, Host>,
         effect: &'a Effect,
-    ) -> Later<'a, Result<(), Failure>> {
+    ) -> Later<'a, Result<Said, Failure>> {
         Box::pin(async move {
             let place = || format!("before {} on {}", effect.act.name(), effect.host);
             self.sim.hook(self.process, &place()).await;
@@ -69,7 +69,7 @@ impl OtherWorld for Reach {
             let result = heard.await.unwrap_or_else(|_| Err(lost()));
             let place = || format!("after {} on {}", effect.act.name(), effect.host);
             self.sim.hook(self.process, &place()).await;
-            result
+            result.map(|()| Said::new())
         })
     }
 }
@@ -158,8 +158,10 @@ async fn wait(sim: &Sim, effect: &Effect, timeout_ms: u64, monitor_ms: u64) -> R
 /// Whether an effect is one that only an undoing has.
 fn undoes(effect: &Effect) -> bool {
     match &effect.act {
-        Act::RemoveBeside { .. } | Act::Recreate { compose: Some(_), .. } => true,
-        Act::Route { renew, .. } => renew.values().any(|pick| matches!(pick, Pick::Only(_))),
+        Act::RemoveBeside { .. }
+        | Act::Recreate { compose: Some(_), .. }
+        | Act::Start { compose: Some(_), .. } => true,
+        Act::Route { renew, .. } => renew.values().any(|pick| matches!(pick, Pick::Only { .. })),
         _ => false,
     }
 }
@@ -206,12 +208,15 @@ impl Inner {
             if recorded.is_none_or(|(_, by)| *by != process) {
                 wrong.push(format!("p{process} changes something that is on no record of its own"));
             }
-            if !undo {
+            let journal = found.journal.and_then(|number| self.shelf.journals.get(&number));
+            let count = |event: &str| {
+                let event = format!("\"event\":\"{event}\"");
+                journal.into_iter().flatten().filter(|line| line.contains(&event)).count()
+            };
+            // While something is undone, an effect may be a part of that.
+            if !undo && count("undoing") == count("undone") {
                 found.begun += 1;
-                let journal = found.journal.and_then(|number| self.shelf.journals.get(&number));
-                let lines = journal.into_iter().flatten();
-                let started = lines.filter(|line| line.contains("\"step_started\"")).count();
-                if started < found.begun {
+                if count("step_started") < found.begun {
                     wrong.push(format!("p{process} begins a step that is in no journal"));
                 }
             }
@@ -246,11 +251,16 @@ impl Inner {
         }
     }
 
+    fn is_falling_back(&self, process: u32) -> bool {
+        self.processes.get(&process).is_some_and(|found| found.falling_back)
+    }
+
     /// An effect reaches its host.
     fn act(&mut self, process: u32, effect: &Effect, cut: Option<u32>) -> Result<(), Failure> {
         match (&effect.act, self.bug) {
             (Act::AwaitHealthy { .. }, _) => return Ok(()),
             (Act::Route { .. }, Some(Bug::SkipRoute)) => return Ok(()),
+            (_, Some(Bug::ForgetFallback)) if self.is_falling_back(process) => return Ok(()),
             (_, Some(Bug::ForgetUndo)) if undoes(effect) => return Ok(()),
             (Act::Start { beside, .. }, Some(Bug::StopOldFirst)) => {
                 let act = Act::Stop { containers: beside.clone(), grace_s: 10 };

@@ -2,7 +2,7 @@
 
 use crate::config::diagnostic::did_you_mean;
 use crate::config::yaml::Node;
-use crate::model::{RolloutOrder, Transport};
+use crate::model::{OnFailure, RolloutOrder, Transport};
 
 use super::decode::{Problems, list};
 
@@ -85,4 +85,11 @@ words!(RolloutOrder {
     "start-first" => StartFirst,
     /// Old before new.
     "stop-first" => StopFirst,
+});
+
+words!(OnFailure {
+    /// Everything goes back to the newest release that succeeded.
+    "rollback" => Rollback,
+    /// Everything stays as it is.
+    "pause" => Pause,
 });

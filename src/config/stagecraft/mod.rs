@@ -8,7 +8,6 @@ mod hosts;
 mod kinds;
 mod load;
 mod names;
-mod pending;
 mod resolve;
 mod schema;
 mod texts;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::config::diagnostic::{Diagnostic, did_you_mean};
-use crate::model::{Host, RolloutOrder, Transport};
+use crate::model::{Host, OnFailure, RolloutOrder, Transport};
 
 use super::check::role;
 use super::decode::list;
@@ -393,7 +393,7 @@ fn merged(settings: &[&RolloutSettings]) -> Rollout {
         monitor: first(settings, |of| of.monitor).unwrap_or_default(),
         drain: first(settings, |of| of.drain).unwrap_or(DRAIN),
         drain_hook: first(settings, |of| of.drain_hook.clone()).map(|command| command.0),
-        on_failure: first(settings, |of| of.on_failure).unwrap_or(OnFailure::Rollback),
+        on_failure: first(settings, |of| of.on_failure).unwrap_or_default(),
         canary: first(settings, |of| of.canary).map(|count| count.0),
         driver: first(settings, |of| of.driver).unwrap_or(Driver::Native),
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::{RolloutOrder, Transport};
+use crate::model::{OnFailure, RolloutOrder, Transport};
 
 use super::choices::choice;
 use super::decode::{Decode, Problems, record};
@@ -33,6 +33,8 @@ record! {
         state: Option<StateSettings>,
         /// The file on this machine that holds secret values.
         secrets: Option<Secrets>,
+        /// The docker-rollout plugin, for services whose rollout is left to it.
+        docker_rollout: Option<DockerRollout>,
         /// The hosts of each role. A host may have several roles.
         hosts: Table<Name, OneOrMore<Listed>>,
         /// The role of each Compose service, and how the service rolls out.
@@ -339,6 +341,16 @@ record! {
 }
 
 record! {
+    /// The docker-rollout plugin.
+    pub struct DockerRollout {
+        /// The plugin's script, relative to this file.
+        file: FilePath => required,
+        /// The SHA-256 of the script, in hexadecimal. Missing: that of one of the plugin's releases.
+        sha256: Option<Text>,
+    }
+}
+
+record! {
     /// A host, and how it is reached.
     pub struct HostSettings {
         /// Its name, in addresses and on the mesh.
@@ -410,16 +422,6 @@ record! {
         rollout: RolloutSettings,
         /// A command that runs once per release, in the new image, before the service rolls: words, or a line for the shell.
         release_command: Option<Command>,
-    }
-}
-
-choice! {
-    /// What happens when a rollout fails.
-    pub enum OnFailure {
-        /// The services that were already rolled go back to what ran before.
-        Rollback = "rollback",
-        /// Everything stays as it is.
-        Pause = "pause",
     }
 }
 

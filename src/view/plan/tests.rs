@@ -104,7 +104,10 @@ fn a_first_apply_takes_a_line_for_each_thing() {
                     keys: ["A".to_owned(), "B".to_owned()].into(),
                 },
             ),
-            (api.clone(), Act::Start { service: "api".into(), replicas: 2, beside: vec![] }),
+            (
+                api.clone(),
+                Act::Start { service: "api".into(), replicas: 2, beside: vec![], compose: None },
+            ),
             (api, await_healthy("api", 2)),
         ],
     );

@@ -20,19 +20,36 @@ up() {
 }
 "#;
 
+/// The Compose file to work with: what to do before, its name as a word, what to do after.
+fn file(compose: Option<&str>) -> (String, &'static str, &'static str) {
+    let Some(text) = compose else { return (String::new(), "\"$F\"", "") };
+    let before = format!(
+        "G=$F.earlier{UNFINISHED}\ntrap 'rm -f \"$G\"' EXIT\ntrap 'exit 129' HUP INT TERM\n\
+         (umask 077; printf %s {} >\"$G\") || give_up \"$G could not be written\"\n",
+        quote(text)
+    );
+    (before, "\"$G\"", "rm -f \"$G\"\n")
+}
+
 /// What is there beside the named containers already counts, and nothing is ever taken away: were
 /// Compose told of fewer than there are, it would remove the oldest, which still serve. It cannot
 /// work beside a paused container, so such a one is woken, and it starts one that was stopped.
-pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
+pub fn start(
+    service: &str,
+    replicas: u32,
+    beside: &[ContainerRef],
+    compose: Option<&str>,
+) -> String {
+    let (before, file, after) = file(compose);
     format!(
-        "{UP}BESIDE={}\nS={}\nWANT={replicas}\n\
+        "{UP}{before}BESIDE={}\nS={}\nWANT={replicas}\n\
          all=$(members \"$S\") || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n\
          kept=0 new=0\n\
          for id in $all; do\n  case $BESIDE in *\" $id \"*) kept=$((kept + 1)) ;; *) new=$((new + \
          1)) ;; esac\ndone\n\
          [ \"$new\" -le \"$WANT\" ] || WANT=$new\n\
          [ \"$kept\" -eq 0 ] || for id in $(docker ps -q --no-trunc --filter status=paused); do\n  case $BESIDE in *\" $id \"*) docker unpause \"$id\" >/dev/null ;; esac\ndone\n\
-         up \"$F\" --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n",
+         up {file} --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n{after}",
         id_set(beside),
         quote(service),
     )
@@ -40,18 +57,7 @@ pub fn start(service: &str, replicas: u32, beside: &[ContainerRef]) -> String {
 
 pub fn recreate(service: &str, replicas: u32, compose: Option<&str>) -> String {
     let service = quote(service);
-    let (before, file, after) = match compose {
-        None => (String::new(), "\"$F\"", ""),
-        Some(text) => (
-            format!(
-                "G=$F.earlier{UNFINISHED}\ntrap 'rm -f \"$G\"' EXIT\ntrap 'exit 129' HUP INT TERM\n\
-                 (umask 077; printf %s {} >\"$G\") || give_up \"$G could not be written\"\n",
-                quote(text)
-            ),
-            "\"$G\"",
-            "rm -f \"$G\"\n",
-        ),
-    };
+    let (before, file, after) = file(compose);
     format!(
         "{UP}{before}up {file} --force-recreate --scale {service}={replicas} {service}\n{after}"
     )
@@ -71,11 +77,15 @@ pub fn remove(containers: &[ContainerRef]) -> String {
     format!("lenient \"$GONE\" docker rm -f -v {}\n", ids(containers))
 }
 
-pub fn remove_beside(service: &str, keep: &[ContainerRef]) -> String {
+/// Docker lists the newest first: what stays of those that are not named comes last.
+pub fn remove_beside(service: &str, keep: &[ContainerRef], spare: u32) -> String {
     format!(
         "KEEP={}\nall=$(members {}) || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n\
-         set --\nfor id in $all; do\n  case $KEEP in *\" $id \"*) ;; *) set -- \"$@\" \"$id\" ;; \
-         esac\ndone\n[ $# -eq 0 ] || lenient \"$GONE\" docker rm -f -v \"$@\"\n",
+         others=''\nleft=$((0 - {spare}))\n\
+         for id in $all; do\n  case $KEEP in *\" $id \"*) ;; *) others=\"$others $id\" left=$((left \
+         + 1)) ;; esac\ndone\n\
+         set --\nfor id in $others; do\n  [ $# -lt \"$left\" ] || break\n  set -- \"$@\" \
+         \"$id\"\ndone\n[ $# -eq 0 ] || lenient \"$GONE\" docker rm -f -v \"$@\"\n",
         id_set(keep),
         quote(service),
     )

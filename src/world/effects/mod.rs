@@ -4,6 +4,7 @@ mod containers;
 mod files;
 mod health;
 mod objects;
+mod releasing;
 pub(super) mod routes;
 
 use std::time::Duration;
@@ -102,7 +103,9 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
         }
         Act::RemoveVolume { name } => objects::remove_volume(name),
         Act::PullImage { image, pin } => objects::pull(image, pin.as_ref()),
-        Act::Start { service, replicas, beside } => containers::start(service, *replicas, beside),
+        Act::Start { service, replicas, beside, compose } => {
+            containers::start(service, *replicas, beside, compose.as_deref())
+        }
         Act::Recreate { service, replicas, compose } => {
             containers::recreate(service, *replicas, compose.as_deref())
         }
@@ -118,7 +121,9 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
         }
         Act::Stop { containers, grace_s } => containers::stop(containers, *grace_s),
         Act::Remove { containers } => containers::remove(containers),
-        Act::RemoveBeside { service, keep } => containers::remove_beside(service, keep),
+        Act::RemoveBeside { service, keep, spare } => {
+            containers::remove_beside(service, keep, *spare)
+        }
         Act::Resume { containers } => containers::resume(containers),
         Act::Rename { container, name } => containers::rename(container, name),
         Act::SetRestart { containers, policy } => containers::set_restart(containers, policy),
@@ -127,6 +132,11 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
         Act::Drain { containers, timeout_ms } => routes::drain(containers, *timeout_ms),
         Act::Settle { wait_ms } => routes::settle(*wait_ms),
         Act::Hook { containers, command } => routes::hook(containers, command),
+        Act::Plugin { plugin, service, timeout_ms, settle_ms, hook } => {
+            releasing::plugin(plugin, service, *timeout_ms, *settle_ms, hook)
+        }
+        Act::Run { service, command } => releasing::run(service, command),
+        Act::Confirm { .. } => return Err(Failure::new("a host can't confirm anything")),
     };
     Ok(whole(layout, &body))
 }
@@ -162,6 +172,10 @@ pub fn patience(act: &Act) -> Duration {
             Duration::from_millis(*ms) + Duration::from_secs(30)
         }
         Act::Hook { .. } => Duration::from_secs(600),
+        Act::Plugin { timeout_ms, settle_ms, .. } => {
+            Duration::from_millis(timeout_ms.saturating_add(*settle_ms)) + Duration::from_secs(600)
+        }
+        Act::Run { .. } => Duration::from_secs(3600),
         Act::Stop { grace_s, .. } => Duration::from_secs(grace_s.saturating_add(60)),
         _ => Duration::from_secs(120),
     }
@@ -199,7 +213,25 @@ fn describe(act: &Act) -> String {
         Act::Drain { containers, .. } => format!("drain {}", names(containers)),
         Act::Settle { .. } => "wait for the proxy".to_owned(),
         Act::Hook { containers, .. } => format!("run the hook of {}", names(containers)),
+        Act::Plugin { service, .. } => format!("roll {service} by docker-rollout"),
+        Act::Run { service, command } => format!("run `{}` for {service}", command.join(" ")),
+        Act::Confirm { service, .. } => format!("confirm the rollout of {service}"),
     }
+}
+
+/// The most that is kept of what a command says.
+const SAID_LINES: usize = 200;
+const SAID_WIDTH: usize = 400;
+
+/// What an act that was done had to say.
+pub fn said(act: &Act, output: &Output) -> Vec<String> {
+    if !matches!(act, Act::Run { .. }) {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&output.stdout);
+    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
+    let last = lines.iter().skip(lines.len().saturating_sub(SAID_LINES));
+    last.map(|line| line.chars().take(SAID_WIDTH).collect()).collect()
 }
 
 /// Whether a script did what it had to, from its output.

@@ -183,8 +183,8 @@ fn is_job(compose: &ComposeFile, service: &str) -> bool {
 impl Stage<'_> {
     pub fn perform_on_containers(&mut self, act: &Act) -> Result<(), Failure> {
         match act {
-            Act::Start { service, replicas, beside } => {
-                let compose = self.compose(None);
+            Act::Start { service, replicas, beside, compose } => {
+                let compose = self.compose(compose.as_deref());
                 self.start(service, &compose, *replicas, beside)
             }
             Act::Recreate { service, replicas, compose } => {
@@ -202,10 +202,13 @@ impl Stage<'_> {
             Act::Remove { containers } => {
                 containers.iter().try_for_each(|container| self.remove(&container.id))
             }
-            Act::RemoveBeside { service, keep } => {
+            Act::RemoveBeside { service, keep, spare } => {
                 let ids = self.members(service);
-                ids.iter().filter(|id| !names(keep, id)).try_for_each(|id| self.remove(id))
+                let others = ids.iter().filter(|id| !names(keep, id));
+                others.skip(*spare as usize).try_for_each(|id| self.remove(id))
             }
+            Act::Plugin { service, .. } => self.roll_by_plugin(service),
+            Act::Run { service, .. } => self.run_command(service),
             Act::Resume { containers } => {
                 containers.iter().try_for_each(|container| self.resume(&container.id))
             }
@@ -304,6 +307,44 @@ impl Stage<'_> {
             self.create(service, compose, number)?;
         }
         self.start_all(service, compose)
+    }
+
+    /// As docker-rollout does it: as many new beside the old, and the old away if the new are well.
+    fn roll_by_plugin(&mut self, service: &str) -> Result<(), Failure> {
+        let old: Vec<ContainerRef> = self
+            .members(service)
+            .into_iter()
+            .map(|id| ContainerRef { name: id.clone(), id })
+            .collect();
+        let replicas = u32::try_from(old.len()).unwrap_or(u32::MAX);
+        let compose = self.compose(None);
+        self.start(service, &compose, replicas, &old)?;
+        let wait = Act::AwaitHealthy {
+            service: service.to_owned(),
+            replicas,
+            beside: old.clone(),
+            timeout_ms: 0,
+            monitor_ms: 0,
+            completes: false,
+        };
+        let result = self.await_healthy(&wait);
+        let goes: Vec<String> = match result {
+            Ok(()) => old.into_iter().map(|old| old.id).collect(),
+            Err(_) => self.members(service).into_iter().filter(|id| !names(&old, id)).collect(),
+        };
+        goes.iter().try_for_each(|id| self.remove(id))?;
+        result
+    }
+
+    /// A command in a container of its own ends well where the image does.
+    fn run_command(&mut self, service: &str) -> Result<(), Failure> {
+        let compose = self.compose(None);
+        let (_, image, _) = self.makings(service, &compose)?;
+        self.change()?;
+        match self.faults.crashing_images.contains(&image) {
+            true => Err(Failure::new(format!("{}: the command of {service} failed", self.name))),
+            false => Ok(()),
+        }
     }
 
     /// `up --force-recreate --scale`: what is too many goes, every other is replaced by one of the

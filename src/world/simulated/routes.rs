@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::SimulatedState;
-use crate::model::{Act, ContainerState, Failure, Health, Pick, RouteSpec};
+use crate::model::{Act, Container, ContainerState, Failure, Health, Pick, RouteSpec};
 use crate::world::routes::renewed;
 
 impl SimulatedState {
@@ -23,14 +23,22 @@ impl SimulatedState {
                 return Err(Failure::new(format!("{host} can't be reached")));
             }
             let containers = self.hosts.get(host).map(|host| &host.state.containers);
-            let serving = containers.into_iter().flatten().filter(|(id, container)| {
+            let mut running: Vec<(&String, &Container)> = containers
+                .into_iter()
+                .flatten()
+                .filter(|(_, container)| {
+                    container.ours
+                        && container.service == route.routes.service
+                        && container.state == ContainerState::Running
+                })
+                .collect();
+            // The later one was made, the higher is its number.
+            running.sort_by_key(|(id, container)| (container.number, id.as_str()));
+            let running = running.into_iter().map(|(id, container)| {
                 let healthy = matches!(container.health, None | Some(Health::Healthy));
-                container.ours
-                    && container.service == route.routes.service
-                    && container.state == ContainerState::Running
-                    && pick.takes(id, healthy)
+                (id.as_str(), healthy, &container.published)
             });
-            let serving = serving.map(|(id, container)| (id.as_str(), &container.published));
+            let serving = pick.from(running).into_iter();
             renewed(route, &mut servers, host, route.servers(host, serving), needed)?;
         }
         let (path, mode) = (route.path.clone(), route.mode);

@@ -5,6 +5,7 @@
 //!   shopd worker    adds one to the key `jobs` of the database every second
 //!   shopd db        a key-value store on $PORT (5432), one line per request, kept in /data
 //!   shopd health    asks the part that runs in this container whether it is well (exit 0 or 1)
+//!   shopd migrate   says which version it comes from, after $2 milliseconds, and exits $3 (0)
 //!   shopd crash     says why and exits 1
 //!
 //! Without an argument the part is $SHOPD_ROLE. The version is the content of /version. The api and
@@ -29,6 +30,12 @@ fn main() {
     let role = env::args().nth(1).or_else(|| env::var("SHOPD_ROLE").ok()).unwrap_or_default();
     if role == "health" {
         process::exit(i32::from(health().is_err()));
+    }
+    if role == "migrate" {
+        let number = |at| env::args().nth(at).and_then(|word| word.parse().ok()).unwrap_or(0);
+        thread::sleep(Duration::from_millis(number(2)));
+        println!("migrates to {}", version());
+        process::exit(number(3) as i32);
     }
     let server = Server::new();
     server.stop_on_signals();

@@ -1,0 +1,178 @@
+//! Judging one container: is it what is desired, can it be put right, or must it be replaced?
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use super::{Upstream, differ, drifted, own_name};
+use crate::diff::fields;
+use crate::diff::resources::Scope;
+use crate::model::{
+    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec,
+};
+
+/// Decides whether a container is still what is desired.
+pub(super) struct Judge<'a> {
+    spec: &'a ServiceSpec,
+    /// Compose's hash of the desired definition, where the file in force already says it.
+    expected_hash: Option<&'a str>,
+    /// The id that the image reference means on the host, or must mean.
+    expected_image: Option<&'a str>,
+    pinned: bool,
+    pub spec_changed: bool,
+    env: Option<Cause>,
+    upstream: &'a Upstream<'a>,
+}
+
+impl<'a> Judge<'a> {
+    pub fn new(
+        scope: &Scope<'a>,
+        spec: &'a ServiceSpec,
+        prior: Option<&Object>,
+        upstream: &'a Upstream<'a>,
+    ) -> Self {
+        let spec_changed = prior.is_some_and(|prior| differ(prior, &spec.definition));
+        let deployed = scope.state.deployed.as_ref().filter(|_| prior.is_some() && !spec_changed);
+        let hash = deployed.and_then(|deployed| deployed.hashes.get(&spec.service));
+        let local = scope.state.images.get(&spec.image).map(|image| image.id.as_str());
+        let pinned = spec.pin.as_ref().map(|pin| pin.id.as_str());
+        Self {
+            spec,
+            expected_hash: hash.map(String::as_str),
+            expected_image: pinned.or(local),
+            pinned: pinned.is_some(),
+            spec_changed,
+            env: upstream
+                .env
+                .concerns(&spec.env)
+                .map(|what| Cause::Upstream { address: Address::env(scope.host), what }),
+            upstream,
+        }
+    }
+
+    /// Why a container must be replaced; nothing when it need not.
+    pub fn stale(&self, container: &Container) -> (Vec<Cause>, Vec<FieldChange>) {
+        let (mut causes, mut changed) = (Vec::new(), Vec::new());
+        if container.fingerprint != self.spec.fingerprint {
+            causes.push(if self.spec_changed {
+                Cause::Changed
+            } else {
+                Cause::Unfinished {
+                    what: format!("{} was made from an earlier configuration", container.name),
+                }
+            });
+            if container.image != self.spec.image && !self.spec_changed {
+                changed.push(fields::field(
+                    "image".into(),
+                    Some(container.image.clone().into()),
+                    Some(self.spec.image.clone().into()),
+                ));
+            }
+            return (causes, changed);
+        }
+        causes.extend(self.env.clone());
+        let stale_hash =
+            self.expected_hash.is_some_and(|expected| container.config_hash != expected);
+        if stale_hash && causes.is_empty() {
+            causes.push(Cause::Unfinished {
+                what: format!("{} was made with other environment values", container.name),
+            });
+        }
+        if self.expected_image.is_some_and(|expected| container.image_id != expected) {
+            let expected = self.expected_image.unwrap_or_default();
+            causes.push(match self.pinned {
+                true => Cause::Changed,
+                false => drifted(
+                    container,
+                    format!("runs another image than {} now means", self.spec.image),
+                ),
+            });
+            changed.push(fields::field(
+                "image_id".into(),
+                Some(container.image_id.clone().into()),
+                Some(expected.into()),
+            ));
+        }
+        self.limits(container, &mut causes, &mut changed);
+        self.networks(container, &mut causes, &mut changed);
+        match (container.state, container.health) {
+            (ContainerState::Restarting, _) => {
+                causes.push(drifted(container, "keeps restarting"));
+            }
+            (ContainerState::Dead | ContainerState::Removing, _) => {
+                causes.push(drifted(container, "is dead"));
+            }
+            (ContainerState::Running, Some(Health::Unhealthy)) => {
+                causes.push(drifted(container, "is unhealthy"));
+            }
+            _ => {}
+        }
+        (causes, changed)
+    }
+
+    /// What can be put right without replacing the container: its name and its restart policy.
+    pub fn repairable(
+        &self,
+        scope: &Scope,
+        container: &Container,
+    ) -> (Vec<Cause>, Vec<FieldChange>) {
+        let (mut causes, mut changed) = (Vec::new(), Vec::new());
+        let name = own_name(scope, self.spec, container);
+        if container.name != name {
+            causes.push(drifted(container, format!("should be named {name}")));
+        }
+        if let Some(wanted) = self.spec.limits.restart.as_ref()
+            && *wanted != container.restart
+        {
+            causes.push(drifted(container, format!("has restart policy {}", container.restart)));
+            let (found, wanted) = (container.restart.clone().into(), wanted.clone().into());
+            changed.push(fields::field("restart".into(), Some(found), Some(wanted)));
+        }
+        (causes, changed)
+    }
+
+    fn limits(
+        &self,
+        container: &Container,
+        causes: &mut Vec<Cause>,
+        changed: &mut Vec<FieldChange>,
+    ) {
+        let wanted = &self.spec.limits;
+        let numbers = [
+            ("memory", container.memory, wanted.memory),
+            ("nano_cpus", container.nano_cpus, wanted.nano_cpus),
+        ];
+        for (name, found, wanted) in numbers {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != found) {
+                causes.push(drifted(container, format!("has {name} {found}")));
+                changed.push(fields::field(
+                    name.to_owned(),
+                    Some(found.into()),
+                    Some(wanted.into()),
+                ));
+            }
+        }
+    }
+
+    fn networks(
+        &self,
+        container: &Container,
+        causes: &mut Vec<Cause>,
+        changed: &mut Vec<FieldChange>,
+    ) {
+        for (name, address) in self.upstream.networks {
+            if container.networks.contains(name) {
+                causes.push(Cause::Upstream { address: address.clone(), what: Vec::new() });
+            }
+        }
+        let Some(wanted) = &self.spec.networks else { return };
+        // A container that never started has no networks yet.
+        if container.networks != *wanted && container.state != ContainerState::Created {
+            causes.push(drifted(container, "is on other networks"));
+            let list = |names: &BTreeSet<String>| {
+                Some(Value::from(names.iter().cloned().collect::<Vec<_>>()))
+            };
+            changed.push(fields::field("networks".into(), list(&container.networks), list(wanted)));
+        }
+    }
+}
