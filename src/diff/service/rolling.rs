@@ -132,7 +132,9 @@ impl<'a> Rolling<'a> {
             replicas: self.spec.replicas,
             starts: number(self.starts()),
             stops: going.into_iter().map(|container| container.name).collect(),
-            batch: rollout.batch.filter(|batch| (*batch as usize) < self.starts()),
+            batch: rollout
+                .batch
+                .filter(|batch| !self.old().is_empty() && (*batch as usize) < self.starts()),
             on_failure: rollout.on_failure,
         }
     }
@@ -262,7 +264,9 @@ impl<'a> Rolling<'a> {
     /// never fewer containers than before, unless the old go first.
     fn batches(&self) -> Vec<Batch> {
         let (starts, mut old) = (self.starts(), self.old());
-        let size = self.spec.rollout.batch.map_or(usize::MAX, |batch| batch as usize);
+        // Where nothing is replaced there is nothing to be careful about.
+        let batch = self.spec.rollout.batch.filter(|_| !old.is_empty());
+        let size = batch.map_or(usize::MAX, |batch| batch as usize);
         let mut canary = self.canary().map(|canary| canary as usize);
         let (mut batches, mut started): (Vec<Batch>, usize) = (Vec::new(), 0);
         loop {

@@ -20,13 +20,13 @@ begun=$(compose "$@" </dev/null 2>&1) || {
   give_up 'it could not be started'
 }
 status=$(docker wait "$N") || give_up 'nothing is known of how it ended'
-said=$(docker logs --tail "$LINES" "$N" 2>&1 | cut -c "1-$WIDTH" | mask)
+out=$(docker logs --tail "$LINES" "$N" 2>&1 | cut -c "1-$WIDTH" | mask)
 lenient "$GONE" docker rm -f -v "$N"
 if [ "$status" -ne 0 ]; then
-  printf '%s\n' "$said" >&2
+  printf '%s\n' "$out" >&2
   give_up "it ended with exit status $status"
 fi
-printf '%s\n' "$said"
+printf '%s\n' "$out"
 "#;
 
 pub fn run(service: &str, command: &[String]) -> String {
