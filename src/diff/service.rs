@@ -90,10 +90,10 @@ pub(super) fn compare(
 }
 
 fn take_census<'a>(
-    scope: &Scope<'a>,
-    spec: &ServiceSpec,
+    scope: &'a Scope<'a>,
+    spec: &'a ServiceSpec,
     prior: Option<&Object>,
-    upstream: &Upstream,
+    upstream: &'a Upstream<'a>,
 ) -> Census<'a> {
     let mut census = Census::default();
     let members = scope.containers(&spec.service).iter().copied();
@@ -108,7 +108,7 @@ fn take_census<'a>(
             continue;
         }
         census.fresh.push(member);
-        let (causes, fields) = judge.repairable(scope, member.1);
+        let (causes, fields) = judge.repairable(member.1);
         census.causes.extend(causes);
         census.fields.extend(fields);
         if let Some(state) = asleep(member.1, spec) {

@@ -62,6 +62,14 @@ pub fn networks(definition: &Object) -> Option<BTreeSet<String>> {
     }
 }
 
+/// The names that its containers answer to on a network, by the network's key: that of the service,
+/// and those that the definition gives.
+pub fn aliases<'a>(definition: &'a Object, service: &'a str, network: &str) -> BTreeSet<&'a str> {
+    let networks = definition.get("networks").and_then(Value::as_object);
+    let given = networks.and_then(|networks| networks.get(network)?.get("aliases")?.as_array());
+    given.into_iter().flatten().filter_map(Value::as_str).chain([service]).collect()
+}
+
 /// The TCP ports that its containers publish on a host port of Docker's choice.
 pub fn picked_ports(definition: &Object) -> impl Iterator<Item = u16> {
     let ports = definition.get("ports").and_then(Value::as_array).into_iter().flatten();

@@ -178,6 +178,9 @@ pub struct Container {
     pub nano_cpus: u64,
     /// Docker's names of the networks that it is on.
     pub networks: BTreeSet<String>,
+    /// By network, the names that it answers to there, besides those that Docker gives by itself.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub aliases: BTreeMap<String, BTreeSet<String>>,
     /// The exit code of an exited container.
     pub exit_code: i32,
     /// The TCP ports that it has published, its own to the host's.

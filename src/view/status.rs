@@ -377,6 +377,7 @@ mod tests {
             restart: "always".into(),
             memory: 0,
             nano_cpus: 0,
+            aliases: Default::default(),
             networks: BTreeSet::new(),
             exit_code: 0,
             published: [].into(),

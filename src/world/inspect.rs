@@ -216,7 +216,7 @@ struct RawContainer {
     restart: RawRestart,
     memory: u64,
     cpus: u64,
-    networks: Vec<String>,
+    networks: BTreeMap<String, Option<Vec<String>>>,
     #[serde(default)]
     ports: Option<routes::Ports>,
 }
@@ -248,9 +248,18 @@ impl RawContainer {
             Some("unhealthy") => Some(Health::Unhealthy),
             Some(other) => return Err(unreadable(&format!("the health {other:?}"))),
         };
+        let name = self.name.trim_start_matches('/').to_owned();
+        let networks = self.networks.keys().cloned().collect();
+        // The engine adds the beginning of the id by itself.
+        let given = |alias: &String| !self.id.starts_with(alias.as_str()) && *alias != name;
+        let aliases = (self.networks.into_iter())
+            .map(|(network, aliases)| {
+                (network, aliases.unwrap_or_default().into_iter().filter(given).collect())
+            })
+            .collect();
         let number = self.number.and_then(|number| number.parse().ok()).unwrap_or(0);
         let container = Container {
-            name: self.name.trim_start_matches('/').to_owned(),
+            name,
             service: self.service.unwrap_or_default(),
             number,
             ours: self.mark.as_deref() == Some(mark),
@@ -263,7 +272,8 @@ impl RawContainer {
             restart: self.restart.as_compose_writes_it(),
             memory: self.memory,
             nano_cpus: self.cpus,
-            networks: self.networks.into_iter().collect(),
+            networks,
+            aliases,
             exit_code: self.exit,
             published: self.ports.as_ref().map(routes::published).unwrap_or_default(),
         };

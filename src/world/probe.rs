@@ -36,8 +36,8 @@ const CONTAINER: &str = concat!(
     r#""restart":{{json .HostConfig.RestartPolicy}},"#,
     r#""memory":{{json .HostConfig.Memory}},"cpus":{{json .HostConfig.NanoCPUs}},"#,
     r#""ports":{{json .NetworkSettings.Ports}},"#,
-    r#""networks":[{{$first := true}}{{range $name, $it := .NetworkSettings.Networks}}"#,
-    r#"{{if not $first}},{{end}}{{$first = false}}{{json $name}}{{end}}]}"#,
+    r#""networks":{ {{$first := true}}{{range $name, $it := .NetworkSettings.Networks}}"#,
+    r#"{{if not $first}},{{end}}{{$first = false}}{{json $name}}:{{json $it.Aliases}}{{end}}}}"#,
 );
 
 const IMAGE: &str = concat!(

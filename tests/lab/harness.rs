@@ -188,10 +188,10 @@ pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// A copy of `fixtures/shop` that a test may change.
-pub fn shop() -> tempfile::TempDir {
+/// A copy of a fixture's files that a test may change.
+pub fn copy(fixture: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
-    for entry in std::fs::read_dir(root().join("fixtures/shop")).unwrap() {
+    for entry in std::fs::read_dir(root().join(fixture)).unwrap() {
         let path = entry.unwrap().path();
         if path.is_file() {
             std::fs::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();

@@ -1,6 +1,6 @@
 //! The lab itself: what the other tests take for granted of its hosts and of the shop's images.
 
-use crate::harness::{Lab, edit, eventually, get, run, shop};
+use crate::harness::{Lab, copy, edit, eventually, get, run};
 use std::process::Command;
 
 const GATEWAY: &str = "10.99.0.11:80";
@@ -33,7 +33,7 @@ fn hosts_are_logged_in_to_by_either_name() {
 #[test]
 fn the_shop_runs_under_plain_compose() {
     let Some(lab) = Lab::clean() else { return };
-    let folder = shop();
+    let folder = copy("fixtures/shop");
     compose_up(&lab, "h1", folder.path());
     assert!(serves("v1"));
     let (_, body) = get(GATEWAY, "/").unwrap();
@@ -58,7 +58,7 @@ fn the_shop_runs_under_plain_compose() {
 #[test]
 fn bad_versions_fail_as_they_should() {
     let Some(lab) = Lab::clean() else { return };
-    let folder = shop();
+    let folder = copy("fixtures/shop");
     compose_up(&lab, "h1", folder.path());
     for (tag, state) in [("bad", "unhealthy"), ("crash", "restarting")] {
         let image = lab.image(&format!("shop-api:{tag}"));
@@ -76,7 +76,7 @@ fn bad_versions_fail_as_they_should() {
 #[test]
 fn a_host_keeps_its_disk_when_it_loses_power() {
     let Some(lab) = Lab::clean() else { return };
-    let folder = shop();
+    let folder = copy("fixtures/shop");
     edit(&folder.path().join("docker-compose.yml"), "${IMAGE_TAG:-v1}", "v2");
     compose_up(&lab, "h1", folder.path());
     assert!(get(GATEWAY, "/visit").is_ok());
@@ -92,7 +92,7 @@ fn a_host_keeps_its_disk_when_it_loses_power() {
 #[test]
 fn containers_outlive_their_engine() {
     let Some(lab) = Lab::clean() else { return };
-    compose_up(&lab, "h1", shop().path());
+    compose_up(&lab, "h1", copy("fixtures/shop").path());
     let ids = "docker inspect -f '{{.Id}} {{.State.StartedAt}}' $(docker ps -q) | sort";
     let before = lab.console("h1", ids).ok();
     lab.control(&["restart-docker", "h1"]);
@@ -116,5 +116,5 @@ fn a_cut_host_is_out_of_reach_but_runs() {
 #[test]
 fn the_program_under_test_starts() {
     let Some(lab) = Lab::open() else { return };
-    run(lab.stagecraft(shop().path()).arg("--version"), "").ok();
+    run(lab.stagecraft(copy("fixtures/shop").path()).arg("--version"), "").ok();
 }

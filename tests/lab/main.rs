@@ -6,11 +6,13 @@
 mod blocked;
 mod crash;
 mod drift;
+mod edge;
 mod first;
 mod harness;
 mod hosts;
 mod lock;
 mod order;
+mod policies;
 mod removal;
 mod rollback;
 mod rollout;
@@ -19,3 +21,5 @@ mod secrets;
 mod shop;
 #[path = "../common/shuffle.rs"]
 mod shuffle;
+mod sweep;
+mod traffic;

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use serde_json::Value;
 
-use crate::harness::{Lab, Ran, get, run, shop};
+use crate::harness::{Lab, Ran, copy, get, run};
 
 /// Where the gateway of h1 answers.
 pub const GATEWAY: &str = "10.99.0.11:80";
@@ -26,7 +26,7 @@ pub struct Shop {
 impl Shop {
     /// The shop's files, on clean hosts; `None` where there is no lab.
     pub fn new() -> Option<Self> {
-        let shop = Self { lab: Lab::clean()?, folder: shop() };
+        let shop = Self { lab: Lab::clean()?, folder: copy("fixtures/shop") };
         shop.secrets(SECRETS);
         Some(shop)
     }
@@ -66,11 +66,7 @@ impl Shop {
     /// The plan, whatever it says.
     #[track_caller]
     pub fn plan(&self, more: &[&str]) -> Plan {
-        let ran = self.stagecraft(&[&["plan", "--format", "json"], more].concat());
-        match serde_json::from_str(&ran.stdout) {
-            Ok(plan) => Plan(plan),
-            Err(error) => panic!("no plan ({error}):\n{}\n{}", ran.stdout, ran.stderr),
-        }
+        Plan::of(&self.stagecraft(&[&["plan", "--format", "json"], more].concat()))
     }
 
     /// Says that there is nothing to do.
@@ -88,11 +84,7 @@ impl Shop {
 
     /// Starts a verb whose events can be followed.
     pub fn follow(&self, arguments: &[&str]) -> Following {
-        let mut command = self.command(&[arguments, &["--yes", "--format", "json"]].concat());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        Following { child, lines, seen: Vec::new() }
+        Following::of(self.command(arguments))
     }
 
     /// The releases on record, oldest first.
@@ -270,6 +262,24 @@ pub struct Following {
 }
 
 impl Following {
+    /// Starts a verb that asks nothing and tells its events.
+    pub fn of(mut command: Command) -> Self {
+        command.args(["--yes", "--format", "json"]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Following { child, lines, seen: Vec::new() }
+    }
+
+    /// Waits for so many events; whether there were as many.
+    pub fn wait_for_number(&mut self, number: usize) -> bool {
+        while self.seen.len() < number {
+            let Some(Ok(line)) = self.lines.next() else { return false };
+            self.seen.push(serde_json::from_str(&line).unwrap_or_default());
+        }
+        true
+    }
+
     /// Waits for an event, such as `("step_started", "service.app-1/api", "stop")`; an empty word
     /// matches whatever there is.
     #[track_caller]
@@ -324,6 +334,15 @@ pub fn at(journal: &[Value], event: &str, address: &str, act: &str) -> usize {
 pub struct Plan(pub Value);
 
 impl Plan {
+    /// What `plan --format json` printed.
+    #[track_caller]
+    pub fn of(ran: &Ran) -> Self {
+        match serde_json::from_str(&ran.stdout) {
+            Ok(plan) => Plan(plan),
+            Err(error) => panic!("no plan ({error}):\n{}\n{}", ran.stdout, ran.stderr),
+        }
+    }
+
     /// What changes, as `ACTION ADDRESS`.
     pub fn changes(&self) -> Vec<String> {
         let changes = self.0["changes"].as_array().unwrap().iter();
@@ -331,12 +350,17 @@ impl Plan {
         changes.map(|it| word(&it["action"]) + " " + &word(&it["address"])).collect()
     }
 
+    /// The change of one resource, if there is one.
+    pub fn find(&self, address: &str) -> Option<&Value> {
+        let mut changes = self.0["changes"].as_array().unwrap().iter();
+        changes.find(|change| change["address"] == address)
+    }
+
     /// The change of one resource.
     #[track_caller]
     pub fn change(&self, address: &str) -> &Value {
-        let mut changes = self.0["changes"].as_array().unwrap().iter();
-        let change = changes.find(|change| change["address"] == address);
-        change.unwrap_or_else(|| panic!("no change of {address} in {:#?}", self.changes()))
+        self.find(address)
+            .unwrap_or_else(|| panic!("no change of {address} in {:#?}", self.changes()))
     }
 
     /// Checks why a resource changes: its causes, or one of its fields, say these words.

@@ -97,9 +97,18 @@ fn meddle(inner: &mut Inner, host: &str, rng: &mut Rng) -> Option<String> {
             container.memory = 64 << 20;
             "limits"
         }
-        10 => {
+        10 if other % 2 == 0 => {
             container.networks.clear();
+            container.aliases.clear();
             "disconnects"
+        }
+        10 => {
+            let names = container.aliases.values_mut().next()?;
+            match other % 3 {
+                0 => names.insert("db".into()),
+                _ => names.pop_first().is_some(),
+            };
+            "gives other names to"
         }
         _ => {
             if container.state != ContainerState::Running || container.health.is_none() {
@@ -150,6 +159,7 @@ fn meddle_with_things(inner: &mut Inner, host: &str, rng: &mut Rng, what: u64) -
             found.state.networks.remove(&name);
             found.state.containers.values_mut().for_each(|container| {
                 container.networks.remove(&name);
+                container.aliases.remove(&name);
             });
             format!("removes network {name}")
         }

@@ -7,12 +7,14 @@ use serde_json::Value;
 use super::{Upstream, differ, drifted, own_name};
 use crate::diff::fields;
 use crate::diff::resources::Scope;
+use crate::model::definition::{aliases, networks};
 use crate::model::{
-    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec,
+    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec, Spec,
 };
 
 /// Decides whether a container is still what is desired.
 pub(super) struct Judge<'a> {
+    scope: &'a Scope<'a>,
     spec: &'a ServiceSpec,
     /// Compose's hash of the desired definition, where the file in force already says it.
     expected_hash: Option<&'a str>,
@@ -26,7 +28,7 @@ pub(super) struct Judge<'a> {
 
 impl<'a> Judge<'a> {
     pub fn new(
-        scope: &Scope<'a>,
+        scope: &'a Scope<'a>,
         spec: &'a ServiceSpec,
         prior: Option<&Object>,
         upstream: &'a Upstream<'a>,
@@ -37,6 +39,7 @@ impl<'a> Judge<'a> {
         let local = scope.state.images.get(&spec.image).map(|image| image.id.as_str());
         let pinned = spec.pin.as_ref().map(|pin| pin.id.as_str());
         Self {
+            scope,
             spec,
             expected_hash: hash.map(String::as_str),
             expected_image: pinned.or(local),
@@ -111,13 +114,9 @@ impl<'a> Judge<'a> {
     }
 
     /// What can be put right without replacing the container: its name and its restart policy.
-    pub fn repairable(
-        &self,
-        scope: &Scope,
-        container: &Container,
-    ) -> (Vec<Cause>, Vec<FieldChange>) {
+    pub fn repairable(&self, container: &Container) -> (Vec<Cause>, Vec<FieldChange>) {
         let (mut causes, mut changed) = (Vec::new(), Vec::new());
-        let name = own_name(scope, self.spec, container);
+        let name = own_name(self.scope, self.spec, container);
         if container.name != name {
             causes.push(drifted(container, format!("should be named {name}")));
         }
@@ -173,6 +172,46 @@ impl<'a> Judge<'a> {
                 Some(Value::from(names.iter().cloned().collect::<Vec<_>>()))
             };
             changed.push(fields::field("networks".into(), list(&container.networks), list(wanted)));
+            return;
+        }
+        self.aliases(container, causes, changed);
+    }
+
+    /// The names that a container answers to: somebody can take one away, or give it another's.
+    fn aliases(
+        &self,
+        container: &Container,
+        causes: &mut Vec<Cause>,
+        changed: &mut Vec<FieldChange>,
+    ) {
+        let (definition, service) = (&self.spec.definition, self.spec.service.as_str());
+        // Links are names, too, of others.
+        if ["links", "external_links"].iter().any(|key| definition.contains_key(*key)) {
+            return;
+        }
+        let prefix = format!("{}-{service}-", self.scope.desired.site.compose_project());
+        // Compose gives a container the name, too, that it first had.
+        let is_own = |alias: &str| {
+            let number = alias.strip_prefix(&prefix);
+            number.is_some_and(|number| number.parse::<u32>().is_ok())
+                || self.spec.container_name.as_deref() == Some(alias)
+        };
+        for key in networks(definition).into_iter().flatten() {
+            let address = Address::network(self.scope.host, &key);
+            let resource = self.scope.desired.resources.get(&address);
+            let Some(Spec::Network(network)) = resource.map(|resource| &resource.spec) else {
+                continue;
+            };
+            let Some(found) = container.aliases.get(&network.name) else { continue };
+            let found: BTreeSet<&str> =
+                found.iter().map(String::as_str).filter(|alias| !is_own(alias)).collect();
+            let wanted = aliases(definition, service, &key);
+            if found != wanted {
+                causes.push(drifted(container, format!("has other names on {}", network.name)));
+                let path = format!("networks.{key}.aliases");
+                let list = |names: BTreeSet<&str>| Some(names.into_iter().collect());
+                changed.push(fields::field(path, list(found), list(wanted)));
+            }
         }
     }
 }

@@ -418,9 +418,11 @@ impl Stage<'_> {
         let limits = definition::limits(definition);
         let label = |name| definition::label(definition, name).unwrap_or_default();
         let named = |key: String| compose.networks.get(&key).cloned().unwrap_or(key);
-        let mut networks = BTreeSet::new();
+        let (mut networks, mut aliases) = (BTreeSet::new(), BTreeMap::new());
         for key in definition::networks(definition).unwrap_or_default() {
             let network = named(key.clone());
+            let names = definition::aliases(definition, service, &key);
+            aliases.insert(network.clone(), names.into_iter().map(str::to_owned).collect());
             // Compose makes what is missing, without a mark of ours.
             let made = ObjectState { key, ours: false, definition: String::new() };
             self.host.state.networks.entry(network.clone()).or_insert(made);
@@ -443,6 +445,7 @@ impl Stage<'_> {
             memory: limits.memory.unwrap_or(0),
             nano_cpus: limits.nano_cpus.unwrap_or(0),
             networks,
+            aliases,
             exit_code: 0,
             published: definition::picked_ports(definition).map(|port| (port, 0)).collect(),
         };
