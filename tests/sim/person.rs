@@ -97,7 +97,7 @@ fn meddle(inner: &mut Inner, host: &str, rng: &mut Rng) -> Option<String> {
             container.memory = 64 << 20;
             "limits"
         }
-        10 if other % 2 == 0 => {
+        10 if other.is_multiple_of(2) => {
             container.networks.clear();
             container.aliases.clear();
             "disconnects"
