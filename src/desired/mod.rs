@@ -11,7 +11,7 @@ mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::compose::{Project, references};
+use crate::config::compose::{Project, references_of};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::definition::{fingerprint, limits, networks};
 use crate::model::{
@@ -229,7 +229,7 @@ impl Compiler<'_> {
         };
         let env = match definition.contains_key("env_file") {
             true => EnvUse::All,
-            false => EnvUse::Keys(references(&definition.clone().into())),
+            false => EnvUse::Keys(references_of(&definition)),
         };
         let spec = ServiceSpec {
             service: name.to_owned(),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Backend, Routes, Section};
+use crate::model::{Backend, Routes, Section, section_objects as objects};
 
 use labels::Node;
 use options::LABELS;
@@ -197,14 +197,6 @@ impl Lifter<'_> {
             server,
         })
     }
-}
-
-fn objects<'a>(
-    content: &'a mut Map<String, Value>,
-    kind: &str,
-) -> impl Iterator<Item = (&'a String, &'a mut Map<String, Value>)> {
-    let all = content.get_mut(kind).and_then(Value::as_object_mut).into_iter().flatten();
-    all.filter_map(|(name, object)| Some((name, object.as_object_mut()?)))
 }
 
 fn find<'a>(labels: &'a BTreeMap<String, String>, name: &str) -> Option<(&'a str, &'a str)> {

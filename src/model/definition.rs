@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use super::{Limits, Object, digest_of};
@@ -11,10 +12,13 @@ pub const LABEL_ENVIRONMENT: &str = "stagecraft.environment";
 /// The label that says what a container, network or volume was made from.
 pub const LABEL_DEFINITION: &str = "stagecraft.definition";
 
+/// The keys that make no other container.
+const ASIDE: [&str; 5] = ["build", "depends_on", "profiles", "pull_policy", "scale"];
+
 /// The parts of a definition that a container is made from: what Compose's own hash covers.
 pub fn comparable(definition: &Object) -> Object {
     let mut kept = definition.clone();
-    for key in ["build", "depends_on", "profiles", "pull_policy", "scale"] {
+    for key in ASIDE {
         kept.remove(key);
     }
     if let Some(Value::Object(deploy)) = kept.get_mut("deploy") {
@@ -31,7 +35,51 @@ pub fn comparable(definition: &Object) -> Object {
 
 /// The digest of the parts that a container is made from.
 pub fn fingerprint(definition: &Object) -> String {
-    digest_of(&comparable(definition))[..16].to_owned()
+    digest_of(&Comparable(definition))[..16].to_owned()
+}
+
+/// What `comparable` keeps, as it is written, without a copy of it.
+struct Comparable<'a>(&'a Object);
+
+impl Serialize for Comparable<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let kept = self.0.iter().filter(|(key, _)| !ASIDE.contains(&key.as_str()));
+        serializer.collect_map(kept.filter_map(|(key, value)| match (key.as_str(), value) {
+            ("deploy", Value::Object(deploy)) => {
+                let rest = Without(deploy, "replicas");
+                (!rest.is_empty()).then_some((key, Part::Rest(rest)))
+            }
+            ("labels", Value::Object(labels)) => {
+                Some((key, Part::Rest(Without(labels, LABEL_DEFINITION))))
+            }
+            _ => Some((key, Part::Whole(value))),
+        }))
+    }
+}
+
+/// A mapping without one of its keys.
+struct Without<'a>(&'a Object, &'static str);
+
+impl Without<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.keys().all(|key| key == self.1)
+    }
+}
+
+enum Part<'a> {
+    Whole(&'a Value),
+    Rest(Without<'a>),
+}
+
+impl Serialize for Part<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Part::Whole(value) => value.serialize(serializer),
+            Part::Rest(Without(map, aside)) => {
+                serializer.collect_map(map.iter().filter(|(key, _)| key.as_str() != *aside))
+            }
+        }
+    }
 }
 
 /// A label's value.
@@ -142,6 +190,13 @@ mod tests {
         assert_eq!(fingerprint(&one), fingerprint(&two));
         let other = object(json!({"image": "b"}));
         assert_ne!(fingerprint(&one), fingerprint(&other));
+        // Containers carry this in a label: it must not come out otherwise one day.
+        let labels = json!({LABEL_DEFINITION: "x", "a": "b"});
+        let all = json!({"image": "a", "build": {}, "labels": labels, "scale": 2,
+            "deploy": {"replicas": 2, "resources": {}}, "ports": [1]});
+        for definition in [&one, &two, &other, &object(all)] {
+            assert_eq!(fingerprint(definition), digest_of(&comparable(definition))[..16]);
+        }
         assert_eq!((replicas(&one), replicas(&two)), (1, 2));
     }
 

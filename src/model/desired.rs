@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Host, Object, RouteSpec, Site};
+use super::{Address, Host, Object, RouteSpec, Site, is_default};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -246,11 +246,11 @@ pub struct RolloutSpec {
     /// How many hosts may roll at once.
     pub max_parallel: u32,
     /// How long requests to a container that is out of the routes may take to end, in milliseconds.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub drain_ms: u64,
     /// How long a proxy that follows containers by itself may take to see new ones, in milliseconds;
     /// 0 where none does.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub settle_ms: u64,
     /// The words of a command that runs in each container that goes, before it is stopped.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -262,15 +262,11 @@ pub struct RolloutSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<u32>,
     /// What happens to the services that were rolled already when it fails.
-    #[serde(default, skip_serializing_if = "OnFailure::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     pub on_failure: OnFailure,
     /// The path of the docker-rollout plugin on the host, where that replaces the containers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin: Option<String>,
-}
-
-fn is_zero(number: &u64) -> bool {
-    *number == 0
 }
 
 /// What happens when a rollout fails.
@@ -284,12 +280,6 @@ pub enum OnFailure {
     Rollback,
     /// Everything stays as it is.
     Pause,
-}
-
-impl OnFailure {
-    fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
 }
 
 /// Which goes first.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, Object, Pick, RouteSpec};
+use super::{ImagePin, Object, Pick, RouteSpec, is_default};
 
 /// A container as a plan names it: the id acts, the name is for people.
 #[derive(
@@ -165,7 +165,7 @@ pub enum Act {
         /// The containers to keep.
         keep: Vec<ContainerRef>,
         /// How many of the others stay, the oldest: those of batches that are done.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         spare: u32,
     },
     /// Starts stopped containers and wakes paused ones.
@@ -246,10 +246,6 @@ pub enum Act {
         /// Its words.
         command: Vec<String>,
     },
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 /// What an effect had to say, line by line: the output of a command that somebody wants to read.

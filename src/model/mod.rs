@@ -27,6 +27,11 @@ use sha2::{Digest, Sha256};
 /// A JSON object with sorted keys, as Compose definitions are held everywhere.
 pub type Object = serde_json::Map<String, serde_json::Value>;
 
+/// Whether a value is what is meant where it is left out.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// The SHA-256 of some bytes, in lower-case hexadecimal.
 pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     use std::fmt::Write;

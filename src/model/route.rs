@@ -7,7 +7,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{ContainerRef, stamp};
+use super::{ContainerRef, is_default, stamp};
 
 /// A part of Traefik's configuration that routes to servers.
 #[derive(
@@ -99,7 +99,9 @@ impl Routes {
                 backend.leave(section);
                 continue;
             }
-            for (_, service) in objects(section, "services").filter(|(n, _)| **n == backend.name) {
+            for (_, service) in
+                section_objects(section, "services").filter(|(n, _)| **n == backend.name)
+            {
                 if addresses.is_empty() {
                     *service = Map::from_iter([("weighted".into(), json!({ "services": [] }))]);
                 } else if let Some(Value::Object(balancer)) = service.get_mut("loadBalancer") {
@@ -144,7 +146,7 @@ impl Backend {
 }
 
 /// The named objects of one kind in a section, e.g. its services.
-fn objects<'a>(
+pub fn section_objects<'a>(
     content: &'a mut Map<String, Value>,
     kind: &str,
 ) -> impl Iterator<Item = (&'a String, &'a mut Map<String, Value>)> {
@@ -205,13 +207,9 @@ pub enum Pick {
         /// Which.
         these: Vec<ContainerRef>,
         /// How many of the others, the oldest, are picked, too.
-        #[serde(default, skip_serializing_if = "is_zero")]
+        #[serde(default, skip_serializing_if = "is_default")]
         spare: u32,
     },
-}
-
-fn is_zero(number: &u32) -> bool {
-    *number == 0
 }
 
 impl Pick {

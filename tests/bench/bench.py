@@ -12,6 +12,7 @@ import tempfile
 
 import hosts
 import plans
+import rollouts
 import startup
 from measure import Failed, skipped
 
@@ -19,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- begin: written by tests/bench/run -->", "<!-- end -->"
+BEGIN_ROLLOUT = "<!-- begin: written by tests/bench/run rollout -->"
 ATTEMPTS = 3
 
 PARTS = {
@@ -28,6 +30,8 @@ PARTS = {
     "fleet": hosts.fleet,
 }
 IN_A_LAB = ("noop", "fleet")
+# It counts what was dropped, has a table of its own, and is never measured again for a better number.
+ROLLOUT = "rollout"
 
 
 class Context:
@@ -93,6 +97,9 @@ def lab_is_missing():
 
 def inside(results, names):
     """The parts that need a lab, in its network."""
+    if names == [ROLLOUT]:
+        pathlib.Path(results).write_text(json.dumps({ROLLOUT: rollouts.measure(Context)}))
+        return
     light = hosts.LIGHT_HOSTS if "fleet" in names else 0
     print(hosts.lab("up", "1" if "noop" in names else "0", "--light", str(light)), flush=True)
     rows = {name: attempts(name, Context) for name in names}
@@ -127,8 +134,25 @@ def write(rows):
         verdict = {True: "met", False: "**missed**", None: ""}[row["met"]]
         cells = ("what", "ours", "beside", "theirs", "ratio", "target")
         lines.append(f"| {' | '.join(row[cell] for cell in cells)} | {verdict} |")
-    text = PAGE.read_text()
-    before, rest = text.split(BEGIN, 1)
+    put(lines, BEGIN)
+
+
+def write_rollouts(rows):
+    """Replaces the table of rollouts."""
+    lines = [
+        BEGIN_ROLLOUT,
+        "| what | rollouts | requests | failed | target | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        verdict = {True: "met", False: "**missed**", None: ""}[row["met"]]
+        lines.append(f"| {' | '.join(row['cells'])} | {verdict} |")
+    put(lines, BEGIN_ROLLOUT)
+
+
+def put(lines, begin):
+    """Replaces what stands between two marks of the page."""
+    before, rest = PAGE.read_text().split(begin, 1)
     after = rest.split(END, 1)[1]
     PAGE.write_text("".join([before, "\n".join(lines), "\n", END, after]))
 
@@ -155,9 +179,23 @@ def main():
     asked = os.environ.get("BENCH_WRITE") != "0"
     if asked and not given.names and all(name in by_part for name in PARTS):
         write(rows)
+    if not given.names or any(name in ROLLOUT for name in given.names):
+        rolled = rollout_rows()
+        rows += rolled
+        if asked and rolled:
+            write_rollouts(rolled)
     missed = [row for row in rows if row["met"] is False]
     print(f"\nbench: {len(rows)} measured, {len(missed)} missed", flush=True)
     return MISSED if missed else 0
+
+
+def rollout_rows():
+    """The rows about rollouts: ours in a lab, then what others drop in theirs."""
+    ours = in_a_lab([ROLLOUT], Context).get(ROLLOUT, [])
+    if not ours:
+        return []
+    theirs = rollouts.peers(Context)
+    return [*ours[:-1], *theirs, ours[-1]]
 
 
 def compose_config(names):

@@ -23,3 +23,4 @@ mod shop;
 mod shuffle;
 mod sweep;
 mod traffic;
+mod twins;

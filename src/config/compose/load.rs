@@ -20,6 +20,7 @@ use super::{
 };
 use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Map, Node, Value};
+use crate::model::Object;
 
 /// A load reads at most this many documents, so that includes can't multiply without end.
 const MAX_DOCUMENTS: usize = 500;
@@ -117,27 +118,36 @@ pub fn references(canonical: &Json) -> BTreeSet<String> {
     found
 }
 
+/// The variables that a canonical definition leaves to the host, as `references`.
+pub fn references_of(definition: &Object) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    mentions_of(definition, &mut found);
+    found
+}
+
 fn mentions(value: &Json, found: &mut BTreeSet<String>) {
     match value {
         Json::String(text) => names(text, found),
         Json::Array(items) => items.iter().for_each(|item| mentions(item, found)),
-        Json::Object(map) => {
-            for (key, value) in map {
-                match (key.as_str(), value) {
-                    ("environment" | "args", Json::Object(entries)) => {
-                        let unset = entries.iter().filter(|(_, value)| value.is_null());
-                        found.extend(unset.map(|(name, _)| name.clone()));
-                    }
-                    // A secret or config that takes its value from a variable.
-                    ("environment", Json::String(name)) if !name.contains('$') => {
-                        found.insert(name.clone());
-                    }
-                    _ => {}
-                }
-                mentions(value, found);
-            }
-        }
+        Json::Object(map) => mentions_of(map, found),
         _ => {}
+    }
+}
+
+fn mentions_of(map: &Object, found: &mut BTreeSet<String>) {
+    for (key, value) in map {
+        match (key.as_str(), value) {
+            ("environment" | "args", Json::Object(entries)) => {
+                let unset = entries.iter().filter(|(_, value)| value.is_null());
+                found.extend(unset.map(|(name, _)| name.clone()));
+            }
+            // A secret or config that takes its value from a variable.
+            ("environment", Json::String(name)) if !name.contains('$') => {
+                found.insert(name.clone());
+            }
+            _ => {}
+        }
+        mentions(value, found);
     }
 }
 

@@ -34,7 +34,7 @@ use std::path::PathBuf;
 
 pub use discover::{Discovery, discover};
 pub use files::{Disk, Files, Memory, clean};
-pub use load::{load, load_text, references};
+pub use load::{load, load_text, references, references_of};
 pub use model::{
     Build, Condition, Config, Dependency, EnvFile, Healthcheck, Loaded, Mount, MountKind, Network,
     Port, Project, Secret, Service, Volume,

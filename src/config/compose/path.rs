@@ -30,6 +30,15 @@ impl<'a> Path<'a> {
 
     /// Whether a dotted pattern describes this place; `*` stands for any one step.
     pub fn matches(&self, pattern: &str) -> bool {
+        // Of a table's patterns nearly all end otherwise, and that is seen without taking them apart.
+        let ends_alike = match self.step {
+            Step::Key(key) => pattern.ends_with('*') || pattern.ends_with(key),
+            Step::Index(_) => pattern.ends_with('*'),
+            Step::Root => pattern.is_empty(),
+        };
+        if !ends_alike {
+            return false;
+        }
         let mut path = self;
         let mut parts = pattern.rsplit('.');
         loop {

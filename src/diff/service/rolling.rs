@@ -224,6 +224,9 @@ impl<'a> Rolling<'a> {
             })
             .filter(|(found, name)| found.name != *name)
             .collect();
+        if wrong.is_empty() {
+            return Vec::new();
+        }
         let all = self.scope.state.containers.values();
         let mut taken: BTreeSet<String> = all.map(|container| container.name.clone()).collect();
         let mut renames = Vec::new();
