@@ -19,10 +19,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let Some(path) = &args.plan else {
         let engine = global.open()?;
-        return block_on(async {
-            let planned = engine.plan(&args.wish.request()).await?;
-            run::apply(&engine, &planned, global).await
-        });
+        return block_on(run::carry_out(&engine, &args.wish.request(), global));
     };
     let saved = read(path)?;
     if let Some(env) = global.env.as_ref().filter(|env| **env != saved.environment) {
@@ -32,7 +29,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open_named(Some(&saved.environment))?;
     block_on(async {
         let planned = replan(&engine, &saved).await?;
-        run::apply(&engine, &planned, global).await
+        run::apply(&engine, &planned, None, global).await
     })
 }
 

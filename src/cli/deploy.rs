@@ -15,8 +15,5 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
     let request = Request { version: Some(args.version.clone()), ..Request::default() };
-    block_on(async {
-        let planned = engine.plan(&request).await?;
-        run::apply(&engine, &planned, global).await
-    })
+    block_on(run::carry_out(&engine, &request, global))
 }

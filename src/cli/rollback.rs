@@ -25,6 +25,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
             ..Request::default()
         };
         let planned = engine.plan(&request).await?;
-        run::apply(&engine, &planned, global).await
+        // What it goes back to hangs on the newest release: it is planned again under the lock.
+        run::apply(&engine, &planned, None, global).await
     })
 }

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 use super::{Format, Global};
 use crate::apply::{Answer, Ask};
 use crate::engine::{Company, Engine, Planned, Problem};
-use crate::model::{Failure, Outcome, Plan};
+use crate::model::{Failure, Outcome, Plan, Request};
+use crate::state::Lock;
 use crate::view::{self, progress};
 
 /// Exit code of a process that was told twice to stop.
@@ -28,10 +29,36 @@ pub fn show(plan: &Plan, global: &Global) {
     global.print(&text);
 }
 
-/// Shows a plan, asks, and applies it.
+/// Plans what is asked for, shows it, asks, and applies it. Where nobody is to be asked, all of it is
+/// done under the lock, and one look is enough.
+pub async fn carry_out(
+    engine: &Engine,
+    request: &Request,
+    global: &Global,
+) -> Result<ExitCode, Problem> {
+    if !global.yes || global.dry_run {
+        return apply(engine, &engine.plan(request).await?, None, global).await;
+    }
+    let lock = engine.lock(request).await?;
+    let planned = engine.plan(request).await;
+    let acts =
+        |planned: &Planned| planned.plan.blocked.is_empty() && !planned.plan.changes.is_empty();
+    match planned {
+        Ok(planned) if acts(&planned) => apply(engine, &planned, Some(lock), global).await,
+        planned => {
+            let released = lock.release().await;
+            let ended = apply(engine, &planned?, None, global).await;
+            released?;
+            ended
+        }
+    }
+}
+
+/// Shows a plan, asks, and applies it, under a lock that is held already if there is one.
 pub async fn apply(
     engine: &Engine,
     planned: &Planned,
+    lock: Option<Lock>,
     global: &Global,
 ) -> Result<ExitCode, Problem> {
     let plan = &planned.plan;
@@ -75,7 +102,11 @@ pub async fn apply(
         reporter.lock().unwrap_or_else(PoisonError::into_inner).event(event);
     };
     let ask = ask(global, stop.clone(), asking);
-    let applied = engine.apply(planned, Company { tell: &mut tell, stop, ask }).await;
+    let company = Company { tell: &mut tell, stop, ask };
+    let applied = match lock {
+        Some(lock) => engine.apply_under(lock, planned, company).await,
+        None => engine.apply(planned, company).await,
+    };
     ticker.abort();
     Ok(match applied?.report.outcome {
         Outcome::Succeeded => ExitCode::SUCCESS,

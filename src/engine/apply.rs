@@ -72,12 +72,43 @@ impl Engine {
     /// written. A step that fails is no error but a failed release.
     pub async fn apply(&self, planned: &Planned, company: Company<'_>) -> Result<Applied, Problem> {
         let plan = &planned.plan;
-        let mut lock = self.store.lock(&holder(plan, &self.operator)).await?;
+        let mut lock = self.lock(&plan.request).await?;
+        let result = match self.plan(&plan.request).await {
+            Ok(again) if again.plan.digest() != plan.digest() => {
+                Err(stale(plan, &again.plan).into())
+            }
+            Ok(_) => self.apply_locked(planned, &mut lock, company).await,
+            Err(problem) => Err(problem),
+        };
+        let released = lock.release().await;
+        let applied = result?;
+        released?;
+        Ok(applied)
+    }
+
+    /// Applies a plan that was made under this lock: nobody else can have changed anything since.
+    ///
+    /// # Errors
+    /// As `apply`.
+    pub async fn apply_under(
+        &self,
+        mut lock: Lock,
+        planned: &Planned,
+        company: Company<'_>,
+    ) -> Result<Applied, Problem> {
         let result = self.apply_locked(planned, &mut lock, company).await;
         let released = lock.release().await;
         let applied = result?;
         released?;
         Ok(applied)
+    }
+
+    /// Takes the environment's lock, to plan and apply under it.
+    ///
+    /// # Errors
+    /// Somebody else holds it, or a host cannot be locked.
+    pub async fn lock(&self, request: &Request) -> Result<Lock, Problem> {
+        Ok(self.store.lock(&holder(request, &self.operator)).await?)
     }
 
     async fn apply_locked(
@@ -88,10 +119,6 @@ impl Engine {
     ) -> Result<Applied, Problem> {
         let Company { tell, mut stop, ask } = company;
         let plan = &planned.plan;
-        let again = self.plan(&plan.request).await?;
-        if again.plan.digest() != plan.digest() {
-            return Err(stale(plan, &again.plan).into());
-        }
         if *stop.borrow_and_update() {
             return Err(Failure::new("stopped before anything was changed").into());
         }
@@ -247,8 +274,8 @@ fn commands(plan: &Plan) -> BTreeMap<String, String> {
     .collect()
 }
 
-fn holder(plan: &Plan, operator: &Operator) -> Holder {
-    let what = match plan.request.rollback_to {
+fn holder(request: &Request, operator: &Operator) -> Holder {
+    let what = match request.rollback_to {
         Some(number) => format!("rollback to {number}"),
         None => "apply".to_owned(),
     };

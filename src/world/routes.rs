@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::model::{Effect, Failure, Host, Pick, RouteSpec, Servers};
 
-use super::effects::{self, routes};
+use super::effects;
+use super::effects::routes::{self, Serving};
 use super::hosts::HostsWorld;
 
 impl HostsWorld {
@@ -22,13 +23,10 @@ impl HostsWorld {
         let _alone = self.routes.lock().await;
         let service = &route.routes.service;
         let script = effects::read_route(self.layout(), &route.path);
-        let file = self.carry_out(hosts, effect, &script).await?;
-        let mut servers = route.read(&String::from_utf8_lossy(&file.stdout));
-        for (name, pick) in renew {
-            let asked = Effect { host: name.clone(), act: effect.act.clone() };
-            let script = effects::serving(self.layout(), service);
-            let answer = self.carry_out(hosts, &asked, &script).await?;
-            let found = routes::read_serving(&String::from_utf8_lossy(&answer.stdout))?;
+        let file = self.carry_out(hosts, effect, &script);
+        let (file, found) = tokio::join!(file, self.serving(hosts, effect, service, renew.keys()));
+        let mut servers = route.read(&String::from_utf8_lossy(&file?.stdout));
+        for (found, (name, pick)) in found?.iter().zip(renew) {
             // Docker lists the newest first.
             let running = found.iter().rev().filter(|found| found.state == "running");
             let running = running.map(|it| (it.id.as_str(), it.is_healthy(), it.published()));
@@ -38,6 +36,24 @@ impl HostsWorld {
         }
         let script = effects::write_route(self.layout(), route, &servers);
         self.carry_out(hosts, effect, &script).await.map(|_| ())
+    }
+
+    /// What serves on each of some hosts.
+    async fn serving(
+        &self,
+        hosts: &BTreeMap<String, Host>,
+        effect: &Effect,
+        service: &str,
+        names: impl Iterator<Item = &String>,
+    ) -> Result<Vec<Vec<Serving>>, Failure> {
+        let script = effects::serving(self.layout(), service);
+        let mut found = Vec::new();
+        for name in names {
+            let asked = Effect { host: name.clone(), act: effect.act.clone() };
+            let answer = self.carry_out(hosts, &asked, &script).await?;
+            found.push(routes::read_serving(&String::from_utf8_lossy(&answer.stdout))?);
+        }
+        Ok(found)
     }
 }
 

@@ -46,6 +46,8 @@ struct Errand {
     thinks_ms: u64,
     /// What is said of canaries.
     answer: Option<Answer>,
+    /// Whether it plans under the lock, because nobody is to be asked.
+    under_lock: bool,
 }
 
 /// How an errand ended.
@@ -180,6 +182,7 @@ impl Story {
             stops_after_ms: rng.chance(8).then(|| rng.between(0, 20_000)),
             prune: rng.chance(5),
             thinks_ms: if rng.chance(30) { rng.between(1000, 20_000) } else { 0 },
+            under_lock: rng.chance(50),
             answer: rng
                 .pick(&[Answer::Yes, Answer::Yes, Answer::No])
                 .copied()
@@ -430,6 +433,13 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
             Err(problem) => return refused(problem),
         }
     }
+    let lock = match errand.under_lock {
+        true => match engine.lock(&request).await {
+            Ok(lock) => Some(lock),
+            Err(problem) => return refused(problem),
+        },
+        false => None,
+    };
     let planned = match engine.plan(&request).await {
         Ok(planned) => planned,
         Err(problem) => return refused(problem),
@@ -465,7 +475,9 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
         }
         inner.watch.intends(id, &planned.desired);
     }
-    Sim::sleep(errand.thinks_ms).await;
+    if lock.is_none() {
+        Sim::sleep(errand.thinks_ms).await;
+    }
     let (stop, stopped) = watch::channel(false);
     let stop = Arc::new(stop);
     if let Some(after_ms) = errand.stops_after_ms {
@@ -504,7 +516,11 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
             answer
         })
     });
-    let applied = engine.apply(&planned, Company { tell: &mut tell, stop: stopped, ask }).await;
+    let company = Company { tell: &mut tell, stop: stopped, ask };
+    let applied = match lock {
+        Some(lock) => engine.apply_under(lock, &planned, company).await,
+        None => engine.apply(&planned, company).await,
+    };
     drop(stop);
     match applied {
         Ok(applied) => {
@@ -591,7 +607,10 @@ fn leftovers(sim: &Sim, id: u32, before: &BTreeSet<String>, failed: &[Failed]) {
                 ContainerState::Running => found.health == Some(Health::Unhealthy),
                 state => matches!(state, ContainerState::Restarting | ContainerState::Created),
             };
-            if found.service == *service && bad && !before.contains(container) && found.ours {
+            // What a person has added meanwhile is theirs.
+            let added = found.name.contains("-copy");
+            let new = !before.contains(container) && found.ours && !added;
+            if found.service == *service && bad && new {
                 wrong.push(format!("p{id} failed and left {} on {host}", found.name));
             }
         }

@@ -87,7 +87,7 @@ TABLE
       exit 4
     fi
   fi
-  sleep 0.3 2>/dev/null || sleep 1
+  sleep 0.1 2>/dev/null || sleep 1
 done
 "#;
 
