@@ -13,7 +13,7 @@ use super::{Format, Global};
 use crate::apply::{Answer, Ask};
 use crate::engine::{Company, Engine, Planned, Problem};
 use crate::model::{Failure, Outcome, Plan, Request};
-use crate::state::Lock;
+use crate::state::{Lock, StateError};
 use crate::view::{self, progress};
 
 /// Exit code of a process that was told twice to stop.
@@ -39,7 +39,12 @@ pub async fn carry_out(
     if !global.yes || global.dry_run {
         return apply(engine, &engine.plan(request).await?, None, global).await;
     }
-    let lock = engine.lock(request).await?;
+    let lock = match engine.lock(request).await {
+        Ok(lock) => lock,
+        Err(taken @ StateError::Locked { .. }) => return Err(taken.into()),
+        // A host that can't be locked can mostly not be seen either, and a plan says that better.
+        Err(_) => return apply(engine, &engine.plan(request).await?, None, global).await,
+    };
     let planned = engine.plan(request).await;
     let acts =
         |planned: &Planned| planned.plan.blocked.is_empty() && !planned.plan.changes.is_empty();

@@ -12,7 +12,7 @@ use crate::model::{
     Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Plan,
     RELEASE_FORMAT, Release, Request, Sight, Spec,
 };
-use crate::state::{Holder, Lock};
+use crate::state::{Holder, Lock, StateError};
 
 /// What came of an apply.
 pub struct Applied {
@@ -72,18 +72,16 @@ impl Engine {
     /// written. A step that fails is no error but a failed release.
     pub async fn apply(&self, planned: &Planned, company: Company<'_>) -> Result<Applied, Problem> {
         let plan = &planned.plan;
-        let mut lock = self.lock(&plan.request).await?;
-        let result = match self.plan(&plan.request).await {
-            Ok(again) if again.plan.digest() != plan.digest() => {
-                Err(stale(plan, &again.plan).into())
+        let lock = self.lock(&plan.request).await?;
+        let why_not = match self.plan(&plan.request).await {
+            Ok(again) if again.plan.digest() == plan.digest() => {
+                return self.apply_under(lock, planned, company).await;
             }
-            Ok(_) => self.apply_locked(planned, &mut lock, company).await,
-            Err(problem) => Err(problem),
+            Ok(again) => stale(plan, &again.plan).into(),
+            Err(problem) => problem,
         };
-        let released = lock.release().await;
-        let applied = result?;
-        released?;
-        Ok(applied)
+        let _ = lock.release().await;
+        Err(why_not)
     }
 
     /// Applies a plan that was made under this lock: nobody else can have changed anything since.
@@ -107,8 +105,8 @@ impl Engine {
     ///
     /// # Errors
     /// Somebody else holds it, or a host cannot be locked.
-    pub async fn lock(&self, request: &Request) -> Result<Lock, Problem> {
-        Ok(self.store.lock(&holder(request, &self.operator)).await?)
+    pub async fn lock(&self, request: &Request) -> Result<Lock, StateError> {
+        self.store.lock(&holder(request, &self.operator)).await
     }
 
     async fn apply_locked(

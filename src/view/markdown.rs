@@ -34,6 +34,7 @@ pub fn plan(plan: &Plan) -> String {
     for note in &plan.notes {
         out.push_str(&format!("\n> {}\n", escape(&words::note(note, plan))));
     }
+    out.extend(plan::fallback(plan).map(|words| format!("\n{}\n", escape(words.trim_end()))));
     details(&mut out, plan);
     out
 }

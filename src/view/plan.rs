@@ -37,7 +37,7 @@ pub fn text(plan: &Plan, options: &Options) -> String {
 }
 
 /// Where everything goes back to when a service fails, where more than one rolls.
-fn fallback(plan: &Plan) -> Option<String> {
+pub(super) fn fallback(plan: &Plan) -> Option<String> {
     let rolls = plan.changes.iter().filter(|change| change.rollout.is_some()).count();
     let release = plan.falls_back_to.filter(|_| rolls > 1)?;
     Some(format!("If a rollout fails, everything goes back to release {release}.\n"))

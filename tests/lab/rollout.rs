@@ -87,15 +87,12 @@ fn backs_off(version: &str, last_words: &[&str]) {
     });
     assert!(!begun, "the other host was touched: {journal:#?}");
 
-    // Only the files of both hosts say that version: they go back to the one in force.
-    let plan = shop.plan(&[]);
-    let files = ["update file.app-1/compose.yml", "update file.app-2/compose.yml"];
-    assert_eq!(plan.changes(), [files[0], files[1], "create release.staging"]);
-    assert!(plan.change("file.app-1/compose.yml")["diff"].as_str().unwrap().contains(version));
+    // The files of both hosts have gone back to the version in force.
+    assert_eq!(release["fell_back"]["outcome"], "succeeded");
+    shop.is_settled();
     // Trying again would roll the api again.
     let again = shop.plan(&["--version", version]);
     assert_eq!(again.change("service.app-2/api")["rollout"]["starts"], 2, "{again:#?}");
-    shop.stagecraft(&["plan", "--detailed-exitcode"]).exits(2);
 
     shop.stagecraft(&["deploy", "v2", "--yes"]).exits(0);
     assert_eq!(shop.version(), "v2");

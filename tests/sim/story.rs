@@ -436,7 +436,7 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
     let lock = match errand.under_lock {
         true => match engine.lock(&request).await {
             Ok(lock) => Some(lock),
-            Err(problem) => return refused(problem),
+            Err(error) => return refused(error.into()),
         },
         false => None,
     };
@@ -538,6 +538,10 @@ async fn work(sim: &Sim, id: u32, folder: &Path, errand: &Errand, failed: &mut V
 fn mixed(sim: &Sim, id: u32, back: &FellBack) {
     let mut inner = sim.now();
     if back.outcome != Outcome::Succeeded {
+        // A fault has hindered it: what it would have taken away is there.
+        if let Some(found) = inner.processes.get_mut(&id) {
+            found.undo_hindered = true;
+        }
         return;
     }
     let mut images: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
