@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import hosts
 import plans
@@ -75,15 +74,12 @@ def in_a_lab(names, context):
         if os.environ.get("CI") == "true":
             sys.exit("!!! in CI everything must run")
         return {}
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="stagecraft-bench."))
-    try:
-        results = folder / "rows.json"
-        env = {**os.environ, "STAGECRAFT_LAB": str(folder / "lab")}
+    with hosts.place_for_a_lab() as place:
+        results = place.parent / "rows.json"
+        env = {**os.environ, "STAGECRAFT_LAB": str(place)}
         inside = [sys.executable, "-B", __file__, "--inside", results, *names]
         subprocess.run([ROOT / "tests" / "lab" / "alone", *inside], env=env, check=True)
         return json.loads(results.read_text())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lab_is_missing():

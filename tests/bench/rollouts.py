@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import hosts
-from hosts import LAB, lab, put
+from hosts import LAB, lab, place_for_a_lab, put
 from measure import Failed, seconds, times
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -106,8 +106,9 @@ def drops(context, program, environment, replicas):
 def peers(context):
     """What others drop of the same load in one rollout; the meter must have seen it."""
     program = ROOT / "tests" / "bench" / "rollout" / "peers"
-    env = {**os.environ, "STAGECRAFT_LAB": str(context.target / "peers-lab")}
-    ran = subprocess.run([program, "1", "3"], env=env, stdout=subprocess.PIPE, check=True)
+    with place_for_a_lab() as place:
+        env = {**os.environ, "STAGECRAFT_LAB": str(place)}
+        ran = subprocess.run([program, "1", "3"], env=env, stdout=subprocess.PIPE, check=True)
     rows = []
     for line in ran.stdout.splitlines():
         said = json.loads(line)
