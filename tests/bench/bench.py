@@ -8,7 +8,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 
 import hosts
 import plans
@@ -30,7 +29,8 @@ PARTS = {
     "fleet": hosts.fleet,
 }
 IN_A_LAB = ("noop", "fleet")
-# It counts what was dropped, has a table of its own, and is never measured again for a better number.
+# It counts what was dropped, which is never measured again for a better number, and takes times.
+# It has tables of its own.
 ROLLOUT = "rollout"
 
 
@@ -43,11 +43,11 @@ class Context:
     venv = target / "venv"
 
 
-def attempts(name, context):
+def attempts(name, part, context):
     """A part's rows. The machine may be busy with other things: a miss is measured again."""
     rows = []
     for attempt in range(1, ATTEMPTS + 1):
-        rows = PARTS[name](context)
+        rows = part(context)
         missed = [row for row in rows if row["met"] is False]
         for row in rows:
             show(row)
@@ -75,15 +75,12 @@ def in_a_lab(names, context):
         if os.environ.get("CI") == "true":
             sys.exit("!!! in CI everything must run")
         return {}
-    folder = pathlib.Path(tempfile.mkdtemp(prefix="stagecraft-bench."))
-    try:
-        results = folder / "rows.json"
-        env = {**os.environ, "STAGECRAFT_LAB": str(folder / "lab")}
+    with hosts.place_for_a_lab() as place:
+        results = place.parent / "rows.json"
+        env = {**os.environ, "STAGECRAFT_LAB": str(place)}
         inside = [sys.executable, "-B", __file__, "--inside", results, *names]
         subprocess.run([ROOT / "tests" / "lab" / "alone", *inside], env=env, check=True)
         return json.loads(results.read_text())
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lab_is_missing():
@@ -98,11 +95,16 @@ def lab_is_missing():
 def inside(results, names):
     """The parts that need a lab, in its network."""
     if names == [ROLLOUT]:
-        pathlib.Path(results).write_text(json.dumps({ROLLOUT: rollouts.measure(Context)}))
+        print(hosts.lab("up", "3"), flush=True)
+        rows = {
+            "dropped": rollouts.dropped(Context),
+            "times": attempts(ROLLOUT, rollouts.speed, Context),
+        }
+        pathlib.Path(results).write_text(json.dumps(rows))
         return
     light = hosts.LIGHT_HOSTS if "fleet" in names else 0
     print(hosts.lab("up", "1" if "noop" in names else "0", "--light", str(light)), flush=True)
-    rows = {name: attempts(name, Context) for name in names}
+    rows = {name: attempts(name, PARTS[name], Context) for name in names}
     pathlib.Path(results).write_text(json.dumps(rows))
 
 
@@ -121,33 +123,34 @@ def machine():
     return f"{cores} cores ({model}), {kib / 1024 / 1024:.0f} GiB of memory, Linux"
 
 
+VERDICTS = {True: "met", False: "**missed**", None: ""}
+COLUMNS = ["| what | Stagecraft | beside | its value | ratio | target | |", "|---|---|---|---|---|---|---|"]
+
+
+def lines_of(rows):
+    """The lines of a table of times and sizes."""
+    cells = ("what", "ours", "beside", "theirs", "ratio", "target")
+    return [f"| {' | '.join(row[cell] for cell in cells)} | {VERDICTS[row['met']]} |" for row in rows]
+
+
 def write(rows):
     """Replaces the generated part of the page."""
-    lines = [
-        BEGIN,
-        f"Machine: {machine()}. Medians of interleaved runs of whole processes.",
-        "",
-        "| what | Stagecraft | beside | its value | ratio | target | |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in rows:
-        verdict = {True: "met", False: "**missed**", None: ""}[row["met"]]
-        cells = ("what", "ours", "beside", "theirs", "ratio", "target")
-        lines.append(f"| {' | '.join(row[cell] for cell in cells)} | {verdict} |")
-    put(lines, BEGIN)
+    head = f"Machine: {machine()}. Medians of interleaved runs of whole processes."
+    put([BEGIN, head, "", *COLUMNS, *lines_of(rows)], BEGIN)
 
 
-def write_rollouts(rows):
-    """Replaces the table of rollouts."""
+def write_rollouts(requests, taken):
+    """Replaces the tables of rollouts."""
     lines = [
         BEGIN_ROLLOUT,
+        f"Machine: {machine()}.",
+        "",
         "| what | rollouts | requests | failed | target | |",
         "|---|---|---|---|---|---|",
     ]
-    for row in rows:
-        verdict = {True: "met", False: "**missed**", None: ""}[row["met"]]
-        lines.append(f"| {' | '.join(row['cells'])} | {verdict} |")
-    put(lines, BEGIN_ROLLOUT)
+    for row in requests:
+        lines.append(f"| {' | '.join(row['cells'])} | {VERDICTS[row['met']]} |")
+    put([*lines, "", *COLUMNS, *lines_of(taken)], BEGIN_ROLLOUT)
 
 
 def put(lines, begin):
@@ -157,8 +160,9 @@ def put(lines, begin):
     PAGE.write_text("".join([before, "\n".join(lines), "\n", END, after]))
 
 
-# What the program exits with when a target was missed.
-MISSED = 3
+# What the program exits with when a target was missed, and when a request was dropped, or the meter
+# is not to be trusted: no busy machine excuses that.
+MISSED, DROPPED = 3, 1
 
 
 def main():
@@ -170,32 +174,35 @@ def main():
         return inside(given.inside, given.names)
 
     wanted = [name for name in PARTS if not given.names or any(n in name for n in given.names)]
-    by_part = {name: attempts(name, Context) for name in wanted if name not in IN_A_LAB}
+    here = [name for name in wanted if name not in IN_A_LAB]
+    by_part = {name: attempts(name, PARTS[name], Context) for name in here}
     within = [name for name in wanted if name in IN_A_LAB]
     if within:
         by_part.update(in_a_lab(within, Context))
     extra = compose_config(given.names)
+    requests, taken = [], []
     rows = [row for name in PARTS for row in by_part.get(name, [])] + extra
     asked = os.environ.get("BENCH_WRITE") != "0"
     if asked and not given.names and all(name in by_part for name in PARTS):
         write(rows)
     if not given.names or any(name in ROLLOUT for name in given.names):
-        rolled = rollout_rows()
-        rows += rolled
-        if asked and rolled:
-            write_rollouts(rolled)
+        requests, taken = rollout_rows()
+        rows += requests + taken
+        if asked and requests:
+            write_rollouts(requests, taken)
     missed = [row for row in rows if row["met"] is False]
     print(f"\nbench: {len(rows)} measured, {len(missed)} missed", flush=True)
+    if any(row in missed for row in requests):
+        return DROPPED
     return MISSED if missed else 0
 
 
 def rollout_rows():
-    """The rows about rollouts: ours in a lab, then what others drop in theirs."""
-    ours = in_a_lab([ROLLOUT], Context).get(ROLLOUT, [])
+    """The rows about rollouts: requests (ours in a lab, then what others drop in theirs), and times."""
+    ours = in_a_lab([ROLLOUT], Context)
     if not ours:
-        return []
-    theirs = rollouts.peers(Context)
-    return [*ours[:-1], *theirs, ours[-1]]
+        return [], []
+    return ours["dropped"] + rollouts.peers(Context), ours["times"]
 
 
 def compose_config(names):

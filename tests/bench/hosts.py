@@ -2,12 +2,14 @@
 beside bare `ssh` and beside other tools that ask hosts in parallel."""
 
 import base64
+import contextlib
 import os
 import pathlib
 import shlex
 import shutil
 import statistics
 import subprocess
+import tempfile
 
 from measure import Command, interleave, row, seconds, skipped, times
 
@@ -15,6 +17,17 @@ LIGHT_HOSTS = int(os.environ.get("BENCH_LIGHT_HOSTS", "30"))
 FLOOR = 1.25
 LAB = pathlib.Path(os.environ.get("STAGECRAFT_LAB", "/nowhere"))
 CONTROL = pathlib.Path(__file__).resolve().parent.parent / "lab" / "lab"
+
+
+@contextlib.contextmanager
+def place_for_a_lab():
+    """Where a lab can keep its state, beside any other lab. Its last name has to be its own as well:
+    control groups are called after it, and a lab that is taken down removes all below that name."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="stagecraft-bench."))
+    try:
+        yield folder / folder.name
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def lab(*words, stdin=None):

@@ -9,9 +9,8 @@ import statistics
 import subprocess
 import time
 
-import hosts
-from hosts import LAB, lab, put
-from measure import Failed, seconds, times
+from hosts import LAB, lab, place_for_a_lab, put
+from measure import Failed, row, seconds, times
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 # How often each configuration rolls, before it fails once and goes back once.
@@ -19,6 +18,10 @@ ROLLOUTS = int(os.environ.get("ROLLOUTS", "20"))
 # A short run shows that everything can be measured; a long one measures it.
 SHORT = ROLLOUTS < 20
 RATE = 200
+# How long the meter goes on at most; a load that ends by itself has not seen everything.
+LONGEST = 3600
+# The version of release N is the one at N - 1, counted round.
+VERSIONS = ("v1", "v2", "v3")
 # Environment of fixtures/edge, where it answers, and where its api runs, in words.
 PLACES = {
     "staging": ("10.99.0.11:80", "on one host, with its gateway"),
@@ -41,14 +44,23 @@ def meter(context):
 
 
 class Load:
-    """A steady load, without a retry, until its end."""
+    """A steady load, without a retry, until its end; nothing of it outlives the block."""
 
     def __init__(self, program, address):
-        words = [program, address, "--rate", str(RATE), "--seconds", "7200", "--until-eof"]
+        words = [program, address, "--rate", str(RATE), "--seconds", str(LONGEST), "--until-eof"]
         self.process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.communicate()
 
     def end(self):
         """What it has seen."""
+        if self.process.poll() is not None:
+            raise Failed("the load ended before the rollouts did")
         out, _ = self.process.communicate()
         return json.loads(out)
 
@@ -59,6 +71,8 @@ class Edge:
     def __init__(self, context, environment, replicas):
         self.ours = context.ours
         self.environment = environment
+        # What was run and when, so that a failed request can be laid beside it.
+        self.ran = []
         self.folder = context.target / "edge" / f"{environment}-{replicas}"
         shutil.rmtree(self.folder, ignore_errors=True)
         shutil.copytree(ROOT / "fixtures" / "edge", self.folder)
@@ -66,16 +80,34 @@ class Edge:
         settings = f"    api: {{ replicas: {replicas} }}\n    hosts:\n"
         config.write_text(config.read_text().replace("    hosts:\n", settings))
 
-    def run(self, *words, exits=0):
-        """Runs a verb; how long it took, in seconds."""
+    def call(self, *words):
+        """Runs a verb."""
         env = {**os.environ, "STAGECRAFT_SSH_CONFIG": str(LAB / "ssh_config")}
         words = [self.ours, *words, "--yes", "--env", self.environment]
-        began = time.perf_counter()
-        ran = subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True)
+        return subprocess.run(words, cwd=self.folder, env=env, capture_output=True, text=True)
+
+    def run(self, *words, exits=0):
+        """Runs a verb that must end so; how long it took, in seconds."""
+        at, began = time.time(), time.perf_counter()
+        ran = self.call(*words)
         took = time.perf_counter() - began
+        self.ran.append({"words": words, "began_epoch_ms": at * 1000, "took_ms": took * 1000})
         if ran.returncode != exits:
-            raise Failed(f"{words[1:]}: exit {ran.returncode}\n{ran.stdout}{ran.stderr}")
+            raise Failed(f"{words}: exit {ran.returncode}\n{ran.stdout}{ran.stderr}")
         return took
+
+    def keep_evidence(self, seen):
+        """Writes down what the meter saw, what was run and every journal: the lab will be gone."""
+        folder = self.folder / "evidence"
+        folder.mkdir()
+        (folder / "meter.json").write_text(json.dumps(seen, indent=1))
+        (folder / "commands.json").write_text(json.dumps(self.ran, indent=1))
+        (folder / "releases").write_text(self.call("releases", "list").stdout)
+        # The first, each rollout, the one that failed, and the way back.
+        for number in range(1, ROLLOUTS + 4):
+            shown = self.call("releases", "show", str(number), "--journal")
+            (folder / f"journal-{number}").write_text(shown.stdout)
+        print(f"--- {seen['failed']} dropped; see {folder}", flush=True)
 
 
 def wipe():
@@ -91,26 +123,36 @@ def drops(context, program, environment, replicas):
     edge = Edge(context, environment, replicas)
     address, place = PLACES[environment]
     edge.run("apply")
-    load = Load(program, address)
-    for turn in range(ROLLOUTS):
-        edge.run("deploy", ("v2", "v3", "v1")[turn % 3])
-    edge.run("deploy", "bad", exits=1)
-    edge.run("rollback", "--to", str(max(1, ROLLOUTS - 1)))
-    seen = load.end()
-    if seen["failed"]:
-        (context.target / "failures.json").write_text(json.dumps(seen, indent=1))
+    with Load(program, address) as load:
+        for turn in range(1, ROLLOUTS + 1):
+            edge.run("deploy", VERSIONS[turn % len(VERSIONS)])
+        edge.run("deploy", "bad", exits=1)
+        # It has failed by its health, and has gone back by itself: there is nothing to do.
+        edge.run("plan", "--detailed-exitcode")
+        # Release N + 1 is in force; two before it, or the first, has another version.
+        edge.run("rollback", "--to", str(max(1, ROLLOUTS - 1)))
+        seen = load.end()
+    failed = seen["failed"]
+    if failed:
+        edge.keep_evidence(seen)
+    # Zero failures say something only of a load that met every version there was, and not the bad one.
+    wanted = {VERSIONS[turn % len(VERSIONS)] for turn in range(ROLLOUTS + 1)}
+    if set(seen["versions"]) != wanted:
+        raise Failed(f"{edge.folder.name}: {seen['versions']} answered, not {sorted(wanted)}")
+    print(f"{edge.folder.name}: late {seen['late']}, latency {seen['latency_ms']}", flush=True)
     what = f"{replicas} {'replica' if replicas == 1 else 'replicas'} {place}"
     number = f"{ROLLOUTS}, one that fails, one back"
-    failed = seen["failed"]
     return cell_row(what, number, f"{seen['sent']:,}", str(failed), "0", failed == 0)
 
 
 def peers(context):
     """What others drop of the same load in one rollout; the meter must have seen it."""
     program = ROOT / "tests" / "bench" / "rollout" / "peers"
-    env = {**os.environ, "STAGECRAFT_LAB": str(context.target / "peers-lab")}
     replicas = ["1"] if SHORT else ["1", "3"]
-    ran = subprocess.run([program, *replicas], env=env, stdout=subprocess.PIPE, check=True)
+    with place_for_a_lab() as place:
+        settings = {"STAGECRAFT_LAB": str(place), "PEERS_ROUNDS": "1", "PEERS_RATE": str(RATE)}
+        env = {**os.environ, **settings}
+        ran = subprocess.run([program, *replicas], env=env, stdout=subprocess.PIPE, check=True)
     rows = []
     for line in ran.stdout.splitlines():
         said = json.loads(line)
@@ -142,7 +184,8 @@ services:
 
 
 def speed(context):
-    """The same service rolled by docker-rollout's method on its host and by us from outside."""
+    """The same service rolled by docker-rollout's method on its host and by us from outside: a row of
+    times, which may be measured again."""
     wipe()
     images = (LAB / "images").read_text().split()
     image = {v: next(i for i in images if f"shop-api:{v}@" in i).split("@")[0] for v in ("v1", "v2")}
@@ -162,21 +205,25 @@ def speed(context):
         taken["theirs"].append(time.perf_counter() - began)
         taken["ours"].append(edge.run("deploy", version))
     ours, theirs = (statistics.median(taken[name]) for name in ("ours", "theirs"))
-    what = "time of a rollout, 3 replicas on one host: ours beside docker-rollout's method"
-    number = f"{2 * TIMED} each, in turns"
-    return cell_row(what, number, f"{seconds(ours)} beside {seconds(theirs)}",
-                    times(ours / theirs), "at most 1 ×", ours <= theirs)
+    return [
+        row(
+            f"rollout of 3 replicas on one host, {2 * TIMED} each in turns",
+            seconds(ours),
+            "docker-rollout's method on the host, over `ssh`",
+            seconds(theirs),
+            times(ours / theirs),
+            "at most 1 ×",
+            ours <= theirs,
+        )
+    ]
 
 
-def measure(context):
-    """The rows of this part. They are final: a request that was dropped once was dropped."""
-    print(hosts.lab("up", "3"), flush=True)
+def dropped(context):
+    """What ours drops. These rows are final: a request that was dropped once was dropped."""
     program = meter(context)
     rows = []
     for environment in PLACES:
         for replicas in (1, 3):
             rows.append(drops(context, program, environment, replicas))
             print(" ".join(rows[-1]["cells"]), flush=True)
-    rows.append(speed(context))
-    print(" ".join(rows[-1]["cells"]), flush=True)
     return rows
