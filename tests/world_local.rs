@@ -556,3 +556,23 @@ async fn what_an_application_says_is_masked_where_its_secrets_are() {
         }
     }
 }
+
+#[tokio::test]
+async fn what_a_release_command_says_is_masked_before_it_is_cut() {
+    let here = Here::new(Some(&[("TOKEN", "planted-secret")]));
+    here.prepare().await;
+    let write = Act::WriteEnv { path: here.text("secret/.env"), keys: ["TOKEN".to_owned()].into() };
+    here.act(write).await.expect("written");
+    here.answer("inspect.fails", "Error: No such container\n");
+    here.answer("wait", "0\n");
+    // The secret lies across the end of what is kept of a line.
+    let line = format!("{}planted-secret{}", "x".repeat(392), "y".repeat(100));
+    here.answer("logs", &format!("begins\n{line}\n"));
+    let act = Act::Run { service: "api".into(), command: vec!["migrate".into()] };
+    let hosts = [("here".to_owned(), here.host.clone())].into();
+    // Somebody who does not know the secrets.
+    let stranger = world(here.folder.path(), None);
+    let effect = Effect { host: "here".into(), act };
+    let said = stranger.perform(&hosts, &effect).await.expect("run");
+    assert_eq!(said, ["begins".to_owned(), format!("{}(sensiti", "x".repeat(392))]);
+}

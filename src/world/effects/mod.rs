@@ -219,19 +219,13 @@ fn describe(act: &Act) -> String {
     }
 }
 
-/// The most that is kept of what a command says.
-const SAID_LINES: usize = 200;
-const SAID_WIDTH: usize = 400;
-
 /// What an act that was done had to say.
 pub fn said(act: &Act, output: &Output) -> Vec<String> {
     if !matches!(act, Act::Run { .. }) {
         return Vec::new();
     }
     let text = String::from_utf8_lossy(&output.stdout);
-    let lines: Vec<&str> = text.lines().map(str::trim_end).filter(|l| !l.is_empty()).collect();
-    let last = lines.iter().skip(lines.len().saturating_sub(SAID_LINES));
-    last.map(|line| line.chars().take(SAID_WIDTH).collect()).collect()
+    text.lines().map(str::trim_end).filter(|line| !line.is_empty()).map(str::to_owned).collect()
 }
 
 /// Whether a script did what it had to, from its output.

@@ -3,11 +3,14 @@
 
 use crate::world::quote::{quote, quote_all};
 
-use super::{SAID_LINES, SAID_WIDTH};
+/// The most that is kept of what a command says.
+const SAID_LINES: usize = 200;
+const SAID_WIDTH: usize = 400;
 
 /// Runs a command in a container of its own, under a name of its own: a run that a dead process has
 /// left at work is found by it and waited for, since two migrations at once may do harm. It runs
-/// detached, so that neither its output nor its exit status hangs on a connection.
+/// detached, so that neither its output nor its exit status depends on a connection. What it says is
+/// masked before it is cut: half a secret would not be known for one.
 const RUN: &str = r#"
 if docker inspect --type container "$N" >/dev/null 2>&1; then
   docker wait "$N" >/dev/null 2>&1
@@ -20,7 +23,7 @@ begun=$(compose "$@" </dev/null 2>&1) || {
   give_up 'it could not be started'
 }
 status=$(docker wait "$N") || give_up 'nothing is known of how it ended'
-out=$(docker logs --tail "$LINES" "$N" 2>&1 | cut -c "1-$WIDTH" | mask)
+out=$(docker logs --tail "$LINES" "$N" 2>&1 | mask | cut -c "1-$WIDTH")
 lenient "$GONE" docker rm -f -v "$N"
 if [ "$status" -ne 0 ]; then
   printf '%s\n' "$out" >&2
