@@ -17,20 +17,11 @@ const ASIDE: [&str; 5] = ["build", "depends_on", "profiles", "pull_policy", "sca
 
 /// The parts of a definition that a container is made from: what Compose's own hash covers.
 pub fn comparable(definition: &Object) -> Object {
-    let mut kept = definition.clone();
-    for key in ASIDE {
-        kept.remove(key);
+    match serde_json::to_value(Comparable(definition)) {
+        Ok(Value::Object(kept)) => kept,
+        // It is written as a mapping, and a mapping of JSON can always be written.
+        _ => Object::new(),
     }
-    if let Some(Value::Object(deploy)) = kept.get_mut("deploy") {
-        deploy.remove("replicas");
-    }
-    if kept.get("deploy").and_then(Value::as_object).is_some_and(Object::is_empty) {
-        kept.remove("deploy");
-    }
-    if let Some(Value::Object(labels)) = kept.get_mut("labels") {
-        labels.remove(LABEL_DEFINITION);
-    }
-    kept
 }
 
 /// The digest of the parts that a container is made from.
@@ -194,9 +185,8 @@ mod tests {
         let labels = json!({LABEL_DEFINITION: "x", "a": "b"});
         let all = json!({"image": "a", "build": {}, "labels": labels, "scale": 2,
             "deploy": {"replicas": 2, "resources": {}}, "ports": [1]});
-        for definition in [&one, &two, &other, &object(all)] {
-            assert_eq!(fingerprint(definition), digest_of(&comparable(definition))[..16]);
-        }
+        assert_eq!(fingerprint(&one), "a4db6e5b124155fd");
+        assert_eq!(fingerprint(&object(all)), "793a2c1ea33e87b6");
         assert_eq!((replicas(&one), replicas(&two)), (1, 2));
     }
 
