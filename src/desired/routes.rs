@@ -5,17 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::render::{mesh_ip, point};
+use super::render::{mesh_ip, point, push};
 use super::{Blueprint, Facts, Places, traefik};
 use crate::config::compose::{Project, references};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::definition::networks;
 use crate::model::{
-    Address, Backend, Object, Proxy, Reach, Resource, RouteSpec, Routes, Section, Spec,
+    Address, Backend, Object, Proxy, ROUTES_FOLDER, Reach, Resource, RouteSpec, Routes, Section,
+    Spec, route_file,
 };
 
-/// Where the files of routes lie below an environment's directory.
-const FOLDER: &str = "routes";
 /// Where the proxy finds them when its own settings name no folder.
 const TARGET: &str = "/etc/stagecraft/routes";
 /// Mode of a file of routes: the proxy need not be root.
@@ -87,7 +86,7 @@ impl Traffic {
     ) -> Result<(), Diagnostic> {
         let Some(gate) = &self.proxy else { return Ok(()) };
         if name == gate.proxy.service {
-            gate.mount(&blueprint.site.path(FOLDER), definition);
+            gate.mount(&blueprint.site.path(ROUTES_FOLDER), definition);
         }
         let Some(routes) = self.routed.get(name) else { return Ok(()) };
         if let Some(Value::Object(labels)) = definition.get_mut("labels") {
@@ -102,7 +101,7 @@ impl Traffic {
             let ports = ports.into_iter().map(|port| {
                 json!({ "mode": "ingress", "host_ip": ip, "target": port, "protocol": "tcp" })
             });
-            super::render::push(definition, "ports", ports);
+            push(definition, "ports", ports);
         }
         Ok(())
     }
@@ -136,7 +135,7 @@ impl Traffic {
                     after.insert(address);
                 }
                 let spec = RouteSpec {
-                    path: blueprint.site.path(&format!("{FOLDER}/{name}.yml")),
+                    path: blueprint.site.path(&route_file(name)),
                     mode: MODE,
                     routes: routes.clone(),
                     sources,
@@ -173,10 +172,10 @@ impl Gate {
             "type": "bind", "source": folder, "target": self.target, "read_only": true,
             "bind": { "create_host_path": true },
         });
-        super::render::push(definition, "volumes", [mount].into_iter());
+        push(definition, "volumes", [mount].into_iter());
         if !self.named {
             let flag = format!("--{DIRECTORY}={}", self.target);
-            super::render::push(definition, "command", [flag.into()].into_iter());
+            push(definition, "command", [flag.into()].into_iter());
         }
     }
 }

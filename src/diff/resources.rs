@@ -4,13 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
 
-use super::routes::{Routing, routed};
+use super::routes::Routing;
 use super::{Findings, Proposal, fields};
 use crate::model::definition::LABEL_DEFINITION;
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
-    NetworkSpec, Note, Object, Request, RouteSpec, ServiceSpec, Spec, VolumeSpec, digest_of, stamp,
+    NetworkSpec, Note, Object, Request, RouteSpec, ServiceSpec, Spec, VolumeSpec, digest_of,
+    routed_service, stamp,
 };
 
 /// How long requests to a service that has moved away may take to end, in milliseconds.
@@ -37,10 +38,7 @@ pub(super) struct Scope<'a> {
     pub desired: &'a Desired,
     pub host: &'a str,
     pub state: &'a HostState,
-    pub request: &'a Request,
-    pub finished: bool,
-    pub blind: &'a BTreeSet<&'a str>,
-    round: &'a Round<'a>,
+    pub round: &'a Round<'a>,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
     /// Whether the Compose file on the host is the desired one.
@@ -64,9 +62,6 @@ impl<'a> Scope<'a> {
             desired,
             host,
             state,
-            request: round.request,
-            finished: round.finished,
-            blind: &round.blind,
             round,
             containers,
             is_in_force: found.is_some() && found == wanted,
@@ -99,7 +94,7 @@ impl<'a> Scope<'a> {
     /// it does.
     fn may_be_needed(&self, service: &str) -> bool {
         let there = |host: &&str| Address::service(host, service);
-        self.blind.iter().any(|host| self.desired.resources.contains_key(&there(host)))
+        self.round.blind.iter().any(|host| self.desired.resources.contains_key(&there(host)))
     }
 
     /// The routes that lead to a service's containers on this host, each with its gateway.
@@ -230,7 +225,7 @@ pub(super) fn env(
             EnvDelta::Everything
         }
         (EnvSource::Version { id }, found) => {
-            if scope.request.accept_current_secrets && found.is_some() {
+            if scope.round.request.accept_current_secrets && found.is_some() {
                 findings.notes.insert(Note::CurrentSecrets { host: scope.host.to_owned() });
             } else {
                 let detail = format!("version {id} of {} is no longer kept", spec.path);
@@ -490,7 +485,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
             continue;
         }
         let address = Address::volume(scope.host, &found.key);
-        if scope.request.prune_volumes {
+        if scope.round.request.prune_volumes {
             remove(address, Act::RemoveVolume { name: name.clone() }, on_host.clone(), findings);
         } else {
             findings.notes.insert(Note::VolumeKept { address });
@@ -501,7 +496,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
         .filter(|(_, spec)| matches!(spec, Spec::File(_)))
         .filter_map(|(address, _)| address.name())
         .collect();
-    let others = |path: &&String| !files.contains(path.as_str()) && routed(path).is_none();
+    let others = |path: &&String| !files.contains(path.as_str()) && routed_service(path).is_none();
     for path in scope.state.files.keys().filter(others) {
         let address = Address::file(scope.host, path);
         let act = Act::RemoveFile { path: scope.desired.site.path(path) };

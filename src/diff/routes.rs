@@ -7,7 +7,7 @@ use super::resources::{mode_repair, unified};
 use super::{Findings, Proposal};
 use crate::model::{
     Act, Action, Address, Cause, Container, ContainerState, Desired, Effect, Health, HostState,
-    Kind, Observed, Pick, RouteSpec, Servers, Spec, stamp,
+    Kind, Observed, Pick, RouteSpec, Servers, Spec, route_file, routed_service, stamp,
 };
 
 /// The routes by which services are reached: by service, each with its gateway.
@@ -28,11 +28,6 @@ fn wanted(desired: &Desired) -> impl Iterator<Item = (&Address, &RouteSpec)> {
         Spec::Route(route) => Some((address, route.as_ref())),
         _ => None,
     })
-}
-
-/// The service that a file of ours routes to, by its path below the environment's directory.
-pub(super) fn routed(path: &str) -> Option<&str> {
-    path.strip_prefix("routes/")?.strip_suffix(".yml").filter(|name| !name.contains('/'))
 }
 
 /// Compares every route with what its gateway has and with the containers that it leads to. Comes
@@ -59,7 +54,7 @@ struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn proposal(&self, findings: &Findings) -> Option<Proposal> {
-        let name = format!("routes/{}.yml", self.route.routes.service);
+        let name = route_file(&self.route.routes.service);
         let found = self.state.files.get(&name);
         let mut servers = found.map(|file| self.route.read(&file.content)).unwrap_or_default();
         servers.retain(|host, _| self.route.sources.contains_key(host));
@@ -204,12 +199,12 @@ enum Changes {
 pub(super) fn orphans(desired: &Desired, observed: &Observed, findings: &mut Findings) {
     let mut gone: BTreeSet<Address> = BTreeSet::new();
     for (gateway, state) in observed.hosts.keys().filter_map(|h| Some((h, observed.seen(h)?))) {
-        for name in state.files.keys().filter_map(|path| routed(path)) {
+        for name in state.files.keys().filter_map(|path| routed_service(path)) {
             let address = Address::route(gateway, name);
             if desired.resources.contains_key(&address) {
                 continue;
             }
-            let path = desired.site.path(&format!("routes/{name}.yml"));
+            let path = desired.site.path(&route_file(name));
             let effect = Effect { host: gateway.clone(), act: Act::RemoveFile { path } };
             findings.propose(
                 Proposal::new(&address, Action::Delete, vec![Cause::Orphaned]).step(effect),

@@ -59,7 +59,7 @@ pub(super) fn compare(
     }
     // Nothing is taken away that a gateway may still send requests to.
     let routed = |draft: &Draft| match draft.effect.act {
-        Act::Route { .. } => scope.blind.contains(draft.effect.host.as_str()),
+        Act::Route { .. } => scope.round.blind.contains(draft.effect.host.as_str()),
         _ => false,
     };
     if let Some(draft) = steps.iter().find(|draft| routed(draft)) {

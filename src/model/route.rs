@@ -61,12 +61,6 @@ impl Backend {
     }
 }
 
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.id())
-    }
-}
-
 /// How a Compose service is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Routes {
@@ -221,7 +215,7 @@ impl Pick {
     ) -> Vec<(&'a str, T)> {
         let named = |list: &[ContainerRef], id: &str| list.iter().any(|listed| listed.id == id);
         let mut spared = 0;
-        let takes = |id: &str, healthy: bool| match self {
+        let mut takes = |id: &str, healthy: bool| match self {
             Pick::Besides(left_out) => healthy && !named(left_out, id),
             Pick::Only { these, .. } if named(these, id) => true,
             Pick::Only { spare, .. } => {
@@ -229,7 +223,6 @@ impl Pick {
                 spared <= *spare
             }
         };
-        let mut takes = takes;
         let picked = running.into_iter().filter(|(id, healthy, _)| takes(id, *healthy));
         picked.map(|(id, _, with)| (id, with)).collect()
     }
@@ -240,6 +233,20 @@ pub type Published = BTreeMap<u16, u16>;
 
 /// The servers of a route: by host, by backend, in order.
 pub type Servers = BTreeMap<String, BTreeMap<String, Vec<String>>>;
+
+/// The folder of the files of routes, below an environment's directory.
+pub const ROUTES_FOLDER: &str = "routes";
+
+/// The file of a service's routes, below an environment's directory.
+pub fn route_file(service: &str) -> String {
+    format!("{ROUTES_FOLDER}/{service}.yml")
+}
+
+/// The service whose routes are in a file, by its path below an environment's directory.
+pub fn routed_service(path: &str) -> Option<&str> {
+    let name = path.strip_prefix(ROUTES_FOLDER)?.strip_prefix('/')?.strip_suffix(".yml")?;
+    (!name.contains('/')).then_some(name)
+}
 
 /// Two opening braces, to a Go template.
 const BRACES: &str = "{{`{{`}}";
@@ -319,11 +326,6 @@ impl RouteSpec {
         let found = of_mesh.or_else(|| beside().filter(|_| ours(address)));
         found.map(|(host, _)| host.as_str())
     }
-
-    /// Every address that the servers are reached at, without order.
-    pub fn addresses(servers: &Servers) -> impl Iterator<Item = &String> {
-        servers.values().flat_map(BTreeMap::values).flatten()
-    }
 }
 
 /// An IP address and a port as one text.
@@ -387,6 +389,14 @@ mod tests {
         }
         assert_eq!(spec.read(&text), servers);
         assert!(stamp::is_intact(&text));
+    }
+
+    #[test]
+    fn a_file_of_routes_is_known_by_its_name() {
+        assert_eq!(routed_service(&route_file("api")), Some("api"));
+        for other in ["routes/a/b.yml", "routes/api.yaml", "routesapi.yml", "api.yml"] {
+            assert_eq!(routed_service(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl<'a> Rolling<'a> {
         let short = fresh + self.census.stale.len() < self.wanted();
         let scaled = was.is_some_and(|was| was != self.spec.replicas);
         if !exists {
-            causes.push(match (was, self.scope.finished) {
+            causes.push(match (was, self.scope.round.finished) {
                 (Some(_), true) => Cause::Drifted { what: "its containers are gone".into() },
                 (Some(_), false) => Cause::Unfinished { what: "it was never started".into() },
                 (None, _) => Cause::Missing,
@@ -500,12 +500,12 @@ impl<'a> Rolling<'a> {
         let grace_s = rollout.stop_grace_s;
         // Where the old go first, there may be nobody left for a while.
         let needed = rollout.order == RolloutOrder::StartFirst && self.wanted() > 0;
+        let before = self.census.stale.iter().chain(&self.census.fresh);
+        let these = refs(before.filter(serving).copied());
+        let earlier = Pick::Only { these, spare: number(started) };
         let mut back: Vec<Effect> = Vec::new();
         for (gateway, route) in self.routes {
-            let before = self.census.stale.iter().chain(&self.census.fresh);
-            let these = refs(before.filter(serving).copied());
-            let pick = Pick::Only { these, spare: number(started) };
-            back.push(self.route(gateway, route, pick, false));
+            back.push(self.route(gateway, route, earlier.clone(), false));
             let undo: Vec<Effect> = back.iter().chain(undo).cloned().collect();
             let effect = self.route(gateway, route, Pick::Besides(containers.clone()), needed);
             steps.push(Draft { effect, undo, early: false });

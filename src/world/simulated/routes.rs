@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::SimulatedState;
-use crate::model::{Act, Container, ContainerState, Failure, Health, Pick, RouteSpec};
+use crate::model::{Act, Container, ContainerState, Failure, Health, Pick, RouteSpec, route_file};
 use crate::world::routes::renewed;
 
 impl SimulatedState {
@@ -15,7 +15,7 @@ impl SimulatedState {
         renew: &BTreeMap<String, Pick>,
         needed: bool,
     ) -> Result<Act, Failure> {
-        let name = format!("routes/{}.yml", route.routes.service);
+        let name = route_file(&route.routes.service);
         let found = self.hosts.get(gateway).and_then(|host| host.state.files.get(&name));
         let mut servers = found.map(|file| route.read(&file.content)).unwrap_or_default();
         for (host, pick) in renew {
