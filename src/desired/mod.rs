@@ -188,31 +188,11 @@ impl Compiler<'_> {
     ) {
         let placement = &self.blueprint.placements[name];
         let published = render::published_for_others(&self.places, self.project, name);
-        let mut rollout = match rollout::spec(
-            self.project,
-            name,
-            placement,
-            &definition,
-            !published.is_empty(),
-        ) {
+        let others = !published.is_empty();
+        let rollout = match rollout::spec(self.blueprint, self.project, name, &definition, others) {
             Ok(rollout) => rollout,
             Err(problem) => return self.problems.push(problem),
         };
-        rollout.settle_ms = routes::settle_ms(self.blueprint, self.project, name);
-        if placement.by_plugin && self.blueprint.plugin.is_none() {
-            let message = format!("`{name}` rolls by docker-rollout, and nothing says which");
-            let problem = Diagnostic::error("rollout::driver", message);
-            let problem = render::point(self.project, name, problem);
-            return self.problems.push(problem.help(
-                "set `docker_rollout: { file: PATH }` in stagecraft.yml to the plugin's script",
-            ));
-        }
-        if placement.by_plugin {
-            rollout.plugin = Some(self.blueprint.site.path(PLUGIN_FILE));
-        }
-        if rollout.hook.is_empty() {
-            rollout.hook = rollout::labelled_hook(self.project, name);
-        }
         let on = networks(&definition);
         let mut after = base.clone();
         if rollout.plugin.is_some() {

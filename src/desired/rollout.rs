@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Placement;
+use super::render::point;
+use super::{Blueprint, PLUGIN_FILE, routes};
 use crate::config::compose::{Healthcheck, MountKind, Project, Service};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::{Object, RolloutOrder, RolloutSpec};
@@ -16,24 +17,23 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// How a service rolls on a host.
 ///
 /// # Errors
-/// The configuration asks for start-first where two containers cannot be beside each other.
+/// The configuration asks for start-first where two containers cannot be beside each other, or for
+/// docker-rollout where that can't roll or nothing says which script it is.
 pub fn spec(
+    blueprint: &Blueprint,
     project: &Project,
     name: &str,
-    placement: &Placement,
     definition: &Object,
     published_for_others: bool,
 ) -> Result<RolloutSpec, Diagnostic> {
     let service = &project.services[name];
+    let placement = &blueprint.placements[name];
     let hindrance = hindrance(definition, published_for_others);
     let risk = || single_writer(service, definition);
     let (order, reason) = match (placement.order, hindrance) {
         (Some(RolloutOrder::StartFirst), Some(reason)) => {
             let message = format!("service `{name}` can't roll start-first: {reason}");
-            let mut problem = Diagnostic::error("rollout::start-first", message);
-            if let Some(span) = project.spans.get(name) {
-                problem = problem.at(span, "declared here");
-            }
+            let problem = point(project, name, Diagnostic::error("rollout::start-first", message));
             return Err(problem.help("set `rollout: { order: stop-first }`, or lift the hindrance"));
         }
         (Some(order), _) => (order, None),
@@ -43,12 +43,14 @@ pub fn spec(
             None => (RolloutOrder::StartFirst, None),
         },
     };
-    if placement.by_plugin && order == RolloutOrder::StopFirst {
-        let message = format!("docker-rollout can't replace `{name}`, which rolls stop-first");
-        let problem =
-            super::render::point(project, name, Diagnostic::error("rollout::driver", message));
-        return Err(problem.help("leave `driver: docker-rollout` out for this service"));
-    }
+    let plugin = match placement.by_plugin {
+        true => Some(plugin(blueprint, project, name, order)?),
+        false => None,
+    };
+    let hook = match placement.drain_hook.as_slice() {
+        [] => labelled_hook(service),
+        command => command.to_vec(),
+    };
     let check = service.healthcheck.as_ref();
     let has_healthcheck = check.is_some_and(|check| !disabled(check));
     let timeout = placement.health_timeout.unwrap_or_else(|| match check {
@@ -64,18 +66,43 @@ pub fn spec(
         monitor_ms: milliseconds(placement.monitor),
         max_parallel: placement.max_parallel,
         drain_ms: milliseconds(placement.drain),
-        settle_ms: 0,
-        hook: placement.drain_hook.clone(),
+        settle_ms: routes::settle_ms(blueprint, project, name),
+        hook,
         batch: placement.batch,
         canary: placement.canary,
         on_failure: placement.on_failure,
-        plugin: None,
+        plugin,
     })
 }
 
+/// The path of docker-rollout on a host.
+fn plugin(
+    blueprint: &Blueprint,
+    project: &Project,
+    name: &str,
+    order: RolloutOrder,
+) -> Result<String, Diagnostic> {
+    let refuse = |message: String, help: &str| {
+        Err(point(project, name, Diagnostic::error("rollout::driver", message)).help(help))
+    };
+    if order == RolloutOrder::StopFirst {
+        return refuse(
+            format!("docker-rollout can't replace `{name}`, which rolls stop-first"),
+            "leave `driver: docker-rollout` out for this service",
+        );
+    }
+    if blueprint.plugin.is_none() {
+        return refuse(
+            format!("`{name}` rolls by docker-rollout, and nothing says which"),
+            "set `docker_rollout: { file: PATH }` in stagecraft.yml to the plugin's script",
+        );
+    }
+    Ok(blueprint.site.path(PLUGIN_FILE))
+}
+
 /// The hook that docker-rollout's label names: a line for the shell of the container that goes.
-pub fn labelled_hook(project: &Project, name: &str) -> Vec<String> {
-    let label = project.services[name].labels.get("docker-rollout.pre-stop-hook");
+fn labelled_hook(service: &Service) -> Vec<String> {
+    let label = service.labels.get("docker-rollout.pre-stop-hook");
     label
         .map(|line| vec!["sh".to_owned(), "-c".to_owned(), line.replace("$$", "$")])
         .unwrap_or_default()
