@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedMutexGuard, OwnedSemaphorePermit, Semaphore};
 
 use crate::model::{Act, Blocked, BlockedReason, Effect, Failure, Host, Said, Sight, Site};
 
@@ -27,6 +27,9 @@ enum Turn {
     Watch,
 }
 
+/// The locks of files, by host and path.
+type FileLocks = BTreeMap<(String, String), Arc<tokio::sync::Mutex<()>>>;
+
 /// The hosts of one environment.
 #[derive(Debug)]
 pub struct HostsWorld {
@@ -34,8 +37,8 @@ pub struct HostsWorld {
     secrets: Option<Secrets>,
     reach: Reach,
     gates: Mutex<BTreeMap<(String, Turn), Arc<Semaphore>>>,
-    /// Held while a file of routes is read, changed and written.
-    pub(super) routes: tokio::sync::Mutex<()>,
+    /// One for each file of routes, by gateway and path: held while it is read, changed and written.
+    routes: Mutex<FileLocks>,
 }
 
 impl HostsWorld {
@@ -46,7 +49,7 @@ impl HostsWorld {
             secrets,
             reach: Reach::from_env(),
             gates: Mutex::default(),
-            routes: tokio::sync::Mutex::default(),
+            routes: Mutex::default(),
         }
     }
 
@@ -168,6 +171,15 @@ impl HostsWorld {
             Arc::clone(gate.or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))))
         };
         gate.acquire_owned().await.ok()
+    }
+
+    /// Waits until nobody else is about to change a file of routes.
+    pub(super) async fn alone_with(&self, gateway: &str, path: &str) -> OwnedMutexGuard<()> {
+        let file = {
+            let mut routes = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(routes.entry((gateway.to_owned(), path.to_owned())).or_default())
+        };
+        file.lock_owned().await
     }
 
     fn without_secrets(&self, blocked: Blocked) -> Blocked {

@@ -20,7 +20,7 @@ impl HostsWorld {
         needed: bool,
     ) -> Result<(), Failure> {
         // Two rollouts may change one file.
-        let _alone = self.routes.lock().await;
+        let _alone = self.alone_with(&effect.host, &route.path).await;
         let service = &route.routes.service;
         let script = effects::read_route(self.layout(), &route.path);
         let file = self.carry_out(hosts, effect, &script);
