@@ -22,8 +22,6 @@ const FAILED: i32 = 3;
 const LATE: i32 = 4;
 
 const BODY: &str = r#"
-# The time in hundredths of a second.
-clock() { if read -r up _ </proc/uptime; then now=${up%.*}${up#*.}; else now=$(date +%s)00; fi 2>/dev/null; }
 look() {
   docker inspect --type container --format '{{.ID}} {{.State.Status}} {{if .State.Health}}{{.State.Health.Status}}{{else}}none{{end}} {{.State.ExitCode}} {{.RestartCount}} {{if .State.Health}}{{.State.Health.FailingStreak}}{{else}}0{{end}} {{.Name}}' "$@" 2>/dev/null
 }
@@ -97,8 +95,8 @@ pub fn wait(wait: &Wait<'_>) -> String {
         id_set(wait.beside),
         quote(wait.service),
         wait.replicas,
-        wait.timeout_ms.div_ceil(10),
-        wait.monitor_ms.div_ceil(10),
+        wait.timeout_ms,
+        wait.monitor_ms,
         u8::from(wait.completes),
     )
 }

@@ -25,7 +25,7 @@ const REASON: &str = "stagecraft-reason: ";
 
 /// Functions that the scripts of effects use. `try` runs a command and gives up, naming it, when
 /// it fails; `give_up` names a reason. `lenient PATTERN` is a `try` for which error lines that
-/// match PATTERN are no failure. `mask` copies its input without the values of the env file in force:
+/// match PATTERN are no failure. `clock` sets `now` to a time in milliseconds. `mask` copies its input without the values of the env file in force:
 /// an application may say them, and who rolls back need not know them.
 const HELPERS: &str = r#"
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
@@ -38,6 +38,7 @@ lenient() {
   printf '%s\nstagecraft-command: %s\n' "$left" "$*" >&2
   exit 1
 }
+clock() { if read -r up _ </proc/uptime; then now=${up%.*}${up#*.}0; else now=$(date +%s)000; fi 2>/dev/null; }
 GONE='no such container\|no such network\|no such volume\|network .* not found\|removal of container .* is already in progress'
 mask() {
   if [ -z "$E" ] || [ ! -r "$E" ]; then cat; return; fi

@@ -94,14 +94,8 @@ pub fn read(path: &str) -> String {
 }
 
 /// `fetch ID PATH` asks the API of a proxy; from the host, or from within where the host can't.
-/// `listed` prints the servers of a service as the API has them, in order. `clock` is the time in
-/// milliseconds.
+/// `listed` prints the servers of a service as the API has them, in order.
 const SEE: &str = r#"
-clock() { if read -r up _ </proc/uptime; then now=${up%.*}${up#*.}0; else now=$(date +%s)000; fi 2>/dev/null; }
-proxies() {
-  docker ps -q --no-trunc --filter status=running --filter "label=com.docker.compose.project=$P" \
-    --filter "label=com.docker.compose.service=$PROXY" --filter label=com.docker.compose.oneoff=False
-}
 fetch() {
   for ip in $(docker inspect --type container --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$1" 2>/dev/null) 127.0.0.1; do
     if command -v curl >/dev/null 2>&1; then
@@ -139,7 +133,7 @@ pub fn write(route: &RouteSpec, servers: &Servers) -> String {
     format!(
         "{place}{SEE}PROXY={}\nAPI={}\nseen() {{\n  id=$1\n{checks}  return 0\n}}\n\
          clock\nbegin=$now answered=''\n\
-         for id in $(proxies); do\n  until seen \"$id\"; do\n    clock\n    past=$((now - begin))\n    \
+         for id in $(members \"$PROXY\" --filter status=running); do\n  until seen \"$id\"; do\n    clock\n    past=$((now - begin))\n    \
          if [ -z \"$answered\" ] && [ \"$past\" -ge {quiet} ]; then break; fi\n    \
          if [ \"$past\" -ge {late} ]; then\n      docker logs --tail 5 \"$id\" 2>&1 | mask >&2\n      \
          give_up \"$PROXY has not taken up {path} within {seconds} s; it lists: $(echo $found)\"\n    \
@@ -202,7 +196,7 @@ busy() {
 
 pub fn drain(containers: &[ContainerRef], timeout_ms: u64) -> String {
     format!(
-        "{SEE}{BUSY}clock\nbegin=$now\nfor id in {}; do\n  while :; do\n    busy \"$id\"\n    \
+        "{BUSY}clock\nbegin=$now\nfor id in {}; do\n  while :; do\n    busy \"$id\"\n    \
          [ $? != 1 ] || break\n    clock\n    [ $((now - begin)) -lt {timeout_ms} ] || exit 0\n    \
          sleep 0.1 2>/dev/null || sleep 1\n  done\ndone\n",
         ids(containers)
@@ -219,13 +213,13 @@ pub fn settle(wait_ms: u64) -> String {
 }
 
 pub fn hook(containers: &[ContainerRef], command: &[String]) -> String {
-    let ids = quote_all(containers.iter().map(|container| container.id.as_str()));
     // A container that has gone needs no hook any more.
     format!(
-        "for id in {ids}; do\n  state=$(docker inspect --type container --format '{{{{.State.Status}}}}' \
+        "for id in {}; do\n  state=$(docker inspect --type container --format '{{{{.State.Status}}}}' \
          \"$id\" 2>/dev/null) || continue\n  [ \"$state\" = running ] || continue\n  said=$(docker exec \
          \"$id\" {command} 2>&1) || {{\n    status=$?\n    printf '%s\\n' \"$said\" | tail -n 20 | \
          mask >&2\n    give_up \"the hook ended with exit status $status\"\n  }}\ndone\n",
+        ids(containers),
         command = quote_all(command.iter().map(String::as_str)),
     )
 }
