@@ -25,7 +25,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
             ..Request::default()
         };
         let planned = engine.plan(&request).await?;
-        // What it goes back to hangs on the newest release: it is planned again under the lock.
+        // What it goes back to depends on the newest release: it is planned again under the lock.
         run::apply(&engine, &planned, None, global).await
     })
 }

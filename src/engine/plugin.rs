@@ -42,7 +42,9 @@ impl Workspace {
                 .into());
         }
         String::from_utf8(bytes).map(Some).map_err(|_| {
-            Failure::new(format!("{} is no script: it is not UTF-8", path.display())).into()
+            Failure::new(format!("{} is no script: it is not UTF-8", path.display()))
+                .hint("name the file `docker-rollout` of a release of the plugin")
+                .into()
         })
     }
 }
