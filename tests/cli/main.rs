@@ -2,67 +2,25 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod project;
+mod refusals;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use serde_json::Value;
 
-/// A copy of the shop in a folder of its own.
-struct Shop {
-    folder: tempfile::TempDir,
+use project::Project;
+
+/// The shop, in place.
+fn applied() -> Project {
+    let shop = Project::of("shop");
+    shop.ok(&["apply", "--yes"]);
+    shop
 }
 
-impl Shop {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/shop");
-        for name in ["stagecraft.yml", "docker-compose.yml", "example.env"] {
-            fs::copy(fixture.join(name), folder.path().join(name)).unwrap();
-        }
-        Self { folder }
-    }
-
-    fn applied() -> Self {
-        let shop = Self::new();
-        shop.ok(&["apply", "--yes"]);
-        shop
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_stagecraft"))
-            .args(arguments)
-            .current_dir(self.folder.path())
-            .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("STAGECRAFT_ENV", "sandbox")
-            .output()
-            .unwrap()
-    }
-
-    /// Runs a verb that must exit with a code; both outputs.
-    fn exits(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        let text = String::from_utf8_lossy(&output.stdout).into_owned()
-            + &String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{arguments:?}:\n{text}");
-        text
-    }
-
-    fn ok(&self, arguments: &[&str]) -> String {
-        self.exits(0, arguments)
-    }
-
-    fn edit(&self, name: &str, from: &str, to: &str) {
-        let text = fs::read_to_string(self.path(name)).unwrap();
-        assert!(text.contains(from), "{name} has no {from:?}");
-        fs::write(self.path(name), text.replace(from, to)).unwrap();
-    }
-
+impl Project {
     /// Changes the simulated world behind Stagecraft's back.
     fn world(&self, change: impl FnOnce(&mut Value)) {
         let path = self.path(".stagecraft/state/sandbox/world.json");
@@ -96,7 +54,7 @@ impl Shop {
 
 #[test]
 fn from_nothing_to_an_empty_plan() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let plan = shop.exits(2, &["plan", "--detailed-exitcode"]);
     assert!(plan.contains("Plan: 17 to add, 0 to change, 0 to destroy."), "{plan}");
     shop.ok(&["plan"]);
@@ -110,7 +68,7 @@ fn from_nothing_to_an_empty_plan() {
 
 #[test]
 fn nothing_is_applied_without_a_yes() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let refused = shop.exits(1, &["apply"]);
     assert!(refused.contains("--yes"), "{refused}");
     shop.ok(&["apply", "--dry-run"]);
@@ -119,7 +77,7 @@ fn nothing_is_applied_without_a_yes() {
 
 #[test]
 fn a_usage_error_exits_64() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     shop.exits(64, &["plam"]);
     shop.exits(64, &["plan", "--fromat", "json"]);
     shop.exits(64, &["apply", "plan.json", "--version", "v2"]);
@@ -129,7 +87,7 @@ fn a_usage_error_exits_64() {
 
 #[test]
 fn a_version_rolls_the_api_and_stays() {
-    let shop = Shop::applied();
+    let shop = applied();
     let plan = shop.run(&["plan", "--version", "v2", "--format", "json"]).stdout;
     let plan: Value = serde_json::from_slice(&plan).unwrap();
     let changed: Vec<&str> = plan["changes"]
@@ -154,7 +112,7 @@ fn a_version_rolls_the_api_and_stays() {
 
 #[test]
 fn a_version_that_never_becomes_healthy_is_undone_and_forgotten() {
-    let shop = Shop::applied();
+    let shop = applied();
     let bad = "10.99.0.1:5000/shop/shop-api:bad";
     shop.world(|world| world["faults"]["unhealthy_images"] = serde_json::json!([bad]));
     let failed = shop.exits(1, &["deploy", "bad", "--yes"]);
@@ -167,7 +125,7 @@ fn a_version_that_never_becomes_healthy_is_undone_and_forgotten() {
 
 #[test]
 fn a_rollback_goes_back_and_its_rollback_forth() {
-    let shop = Shop::applied();
+    let shop = applied();
     let first = shop.ok(&["compose", "render"]);
     shop.ok(&["deploy", "v2", "--yes"]);
     shop.ok(&["rollback", "--dry-run"]);
@@ -186,7 +144,7 @@ fn a_rollback_goes_back_and_its_rollback_forth() {
 
 #[test]
 fn a_saved_plan_is_applied_once_and_only_while_it_is_true() {
-    let shop = Shop::applied();
+    let shop = applied();
     let save = |version| shop.ok(&["plan", "--version", version, "--out", "saved.json"]);
 
     save("v2");
@@ -214,7 +172,7 @@ fn a_saved_plan_is_applied_once_and_only_while_it_is_true() {
 
 #[test]
 fn a_host_that_does_not_answer_is_blocked() {
-    let shop = Shop::applied();
+    let shop = applied();
     shop.world(|world| world["faults"]["unreachable"] = serde_json::json!(["app-2"]));
     let plan = shop.exits(1, &["plan", "--version", "v2", "--detailed-exitcode"]);
     assert!(plan.contains("app-2 can't be reached"), "{plan}");
@@ -226,7 +184,7 @@ fn a_host_that_does_not_answer_is_blocked() {
 
 #[test]
 fn a_host_that_is_gone_for_good_can_be_forgotten() {
-    let shop = Shop::applied();
+    let shop = applied();
     shop.world(|world| world["faults"]["unreachable"] = serde_json::json!(["app-2"]));
     shop.edit("stagecraft.yml", "      app: [app-1, app-2]\n", "      app: [app-1]\n");
     let blocked = shop.exits(1, &["apply", "--yes"]);
@@ -237,7 +195,7 @@ fn a_host_that_is_gone_for_good_can_be_forgotten() {
 
 #[test]
 fn a_dropped_service_goes_and_its_volume_only_when_asked() {
-    let shop = Shop::applied();
+    let shop = applied();
     let text = fs::read_to_string(shop.path("docker-compose.yml")).unwrap();
     let at = |needle: &str| text.find(needle).unwrap();
     let without =
@@ -257,8 +215,8 @@ fn a_dropped_service_goes_and_its_volume_only_when_asked() {
 
 #[test]
 fn the_order_of_keys_in_the_files_does_not_matter() {
-    let shop = Shop::new();
-    let plan = |shop: &Shop| shop.run(&["plan", "--format", "json"]).stdout;
+    let shop = Project::of("shop");
+    let plan = |shop: &Project| shop.run(&["plan", "--format", "json"]).stdout;
     let before = plan(&shop);
     // The top-level keys of the Compose file, and the services in it, the other way round.
     let text = fs::read_to_string(shop.path("docker-compose.yml")).unwrap();
@@ -284,7 +242,7 @@ fn the_order_of_keys_in_the_files_does_not_matter() {
 #[test]
 fn a_secret_is_found_nowhere_but_in_its_own_file() {
     const PLANTED: &str = "the-planted-sentence-4711";
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     shop.edit("example.env", "change-me", PLANTED);
     let mut told = shop.ok(&["plan", "--verbose"]);
     told += &shop.ok(&["plan", "--format", "json", "--out", "saved.json"]);
@@ -294,7 +252,7 @@ fn a_secret_is_found_nowhere_but_in_its_own_file() {
     told += &shop.ok(&["releases", "show", "1", "--journal"]);
     told += &shop.ok(&["compose", "render"]);
     told += &shop.ok(&["status", "--format", "json"]);
-    let spread = |shop: &Shop| -> Vec<PathBuf> {
+    let spread = |shop: &Project| -> Vec<PathBuf> {
         let holds = |bytes: &[u8]| String::from_utf8_lossy(bytes).contains(PLANTED);
         let files = shop.files().into_iter().filter(|(_, bytes)| holds(bytes));
         files.map(|(path, _)| path).filter(|path| !path.ends_with("example.env")).collect()
@@ -309,7 +267,7 @@ fn a_secret_is_found_nowhere_but_in_its_own_file() {
 
 #[test]
 fn validate_names_every_mistake_at_once() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let valid = shop.ok(&["validate"]);
     assert!(valid.contains("is valid"), "{valid}");
     shop.edit(
@@ -323,7 +281,7 @@ fn validate_names_every_mistake_at_once() {
     }
 }
 
-impl Shop {
+impl Project {
     /// The images that run, by host and service, without their registry.
     fn images(&self) -> Vec<String> {
         let world: Value = serde_json::from_slice(
@@ -344,7 +302,7 @@ impl Shop {
 
 #[test]
 fn a_canary_pauses_until_the_next_apply() {
-    let shop = Shop::applied();
+    let shop = applied();
     shop.edit("stagecraft.yml", "order: start-first,", "order: start-first, canary: 1,");
     let plan = shop.ok(&["plan", "--version", "v2"]);
     assert!(plan.contains("with a pause for confirmation after 1"), "{plan}");
@@ -364,7 +322,7 @@ fn a_canary_pauses_until_the_next_apply() {
 #[test]
 fn a_failure_takes_back_what_was_rolled_already_unless_told_otherwise() {
     for (policy, back) in [("rollback", true), ("pause", false)] {
-        let shop = Shop::applied();
+        let shop = applied();
         let before = shop.images();
         shop.edit(
             "stagecraft.yml",
@@ -390,7 +348,7 @@ fn a_failure_takes_back_what_was_rolled_already_unless_told_otherwise() {
 
 #[test]
 fn a_release_command_runs_once_and_its_failure_leaves_the_old_alone() {
-    let shop = Shop::applied();
+    let shop = applied();
     let before = shop.images();
     shop.edit(
         "stagecraft.yml",
@@ -414,7 +372,7 @@ fn a_release_command_runs_once_and_its_failure_leaves_the_old_alone() {
 
 #[test]
 fn docker_rollout_is_held_to_its_digest() {
-    let shop = Shop::applied();
+    let shop = applied();
     shop.edit("stagecraft.yml", "order: start-first,", "driver: docker-rollout,");
     let unnamed = shop.exits(1, &["plan"]);
     assert!(unnamed.contains("nothing says which"), "{unnamed}");
@@ -434,7 +392,7 @@ fn docker_rollout_is_held_to_its_digest() {
 
 #[test]
 fn the_lock_says_who_holds_it() {
-    let shop = Shop::applied();
+    let shop = applied();
     assert!(shop.ok(&["lock", "status"]).contains("free"));
     let lock = fs::File::open(shop.path(".stagecraft/state/sandbox/lock")).unwrap();
     lock.lock().unwrap();
@@ -445,7 +403,7 @@ fn the_lock_says_who_holds_it() {
 
 #[test]
 fn an_environment_must_be_named_where_there_are_several() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let output = Command::new(env!("CARGO_BIN_EXE_stagecraft"))
         .arg("plan")
         .current_dir(shop.folder.path())
@@ -461,7 +419,7 @@ fn an_environment_must_be_named_where_there_are_several() {
 
 #[test]
 fn status_tells_what_runs() {
-    let shop = Shop::applied();
+    let shop = applied();
     let status = shop.ok(&["status"]);
     assert!(status.contains("api") && status.contains("2/2"), "{status}");
     shop.world(|world| {
@@ -472,7 +430,7 @@ fn status_tells_what_runs() {
 
 #[test]
 fn completions_are_printed_for_a_shell() {
-    assert!(Shop::new().ok(&["completions", "bash"]).contains("stagecraft"));
+    assert!(Project::of("shop").ok(&["completions", "bash"]).contains("stagecraft"));
 }
 
 /// The lines of a document that a reader would type, from blocks of a kind.
@@ -485,7 +443,7 @@ fn commands(document: &str, fence: &str) -> Vec<String> {
 
 #[test]
 fn the_commands_of_the_readme_run_in_their_order() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let lines = commands("README.md", "console");
     assert!(!lines.is_empty());
     for line in lines {
@@ -499,13 +457,13 @@ fn the_recorded_plan_is_what_the_program_prints() {
     let lines = commands("README.md", "text");
     let (command, recorded) = lines.split_first().unwrap();
     let command = command.strip_prefix("$ stagecraft ").unwrap();
-    let printed = Shop::applied().ok(&command.split(' ').collect::<Vec<_>>());
+    let printed = applied().ok(&command.split(' ').collect::<Vec<_>>());
     assert_eq!(printed.trim_end(), recorded.join("\n").trim_end());
 }
 
 #[test]
 fn the_reference_is_what_the_program_prints() {
-    let shop = Shop::new();
+    let shop = Project::of("shop");
     let mut text = "# The commands\n\nWhat `stagecraft --help` and `stagecraft COMMAND --help` \
                     print; a test keeps this page true.\n"
         .to_owned();
