@@ -144,12 +144,8 @@ impl Engine {
         release.finished = Some(self.operator.now());
         release.failure =
             report.failures.first().map(|(address, failure)| format!("{address}: {failure}"));
-        // A look that fails costs the record what it would have told, and not its outcome.
-        if let (Outcome::Succeeded, Ok((observed, _))) =
-            (report.outcome, self.look(&plan.request.forget).await)
-        {
-            release.images = images(planned, &observed);
-            release.env_versions = env_versions(&observed);
+        if report.outcome == Outcome::Succeeded {
+            self.note_versions(planned, &mut release).await;
         }
         self.store.put(&release).await?;
         let finished = Event::Finished {
@@ -165,6 +161,24 @@ impl Engine {
                 .into());
         }
         Ok(Applied { release, report })
+    }
+
+    /// Notes the images and the env files that a release runs with. Where it has brought none, they are
+    /// those that were planned with; else another look tells. One that fails costs the record what it
+    /// would have told, and not its outcome.
+    async fn note_versions(&self, planned: &Planned, release: &mut Release) {
+        let brings = |act: &Act| {
+            matches!(act, Act::PullImage { .. } | Act::WriteEnv { .. } | Act::RestoreEnv { .. })
+        };
+        let mut note = |observed: &Observed| {
+            release.images = images(planned, observed);
+            release.env_versions = env_versions(observed);
+        };
+        if !planned.plan.steps.iter().any(|step| brings(&step.effect.act)) {
+            note(&planned.observed);
+        } else if let Ok((observed, _)) = self.look(&planned.plan.request.forget).await {
+            note(&observed);
+        }
     }
 
     /// The release to go back to after a failure; none where the plan says that all stays as it is,
