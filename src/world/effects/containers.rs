@@ -31,6 +31,24 @@ fn file(compose: Option<&str>) -> (String, &'static str, &'static str) {
     (before, "\"$G\"", "rm -f \"$G\"\n")
 }
 
+/// Counts the containers that are `kept` and the `new` ones. Of those that are kept, the paused are woken.
+const COUNT: &str = r#"
+all=$(listed "$S" --format '{{.ID}} {{.State}}') || { echo 'stagecraft-command: docker ps' >&2; exit 1; }
+kept=0 new=0
+while read -r id state; do
+  [ -n "$id" ] || continue
+  case $BESIDE in
+    *" $id "*)
+      kept=$((kept + 1))
+      [ "$state" != paused ] || docker unpause "$id" >/dev/null ;;
+    *) new=$((new + 1)) ;;
+  esac
+done <<TABLE
+$all
+TABLE
+[ "$new" -le "$WANT" ] || WANT=$new
+"#;
+
 /// What is there beside the named containers already counts, and nothing is ever taken away: were
 /// Compose told of fewer than there are, it would remove the oldest, which still serve. It cannot
 /// work beside a paused container, so such a one is woken, and it starts one that was stopped.
@@ -43,13 +61,7 @@ pub fn start(
     let (before, file, after) = file(compose);
     format!(
         "{UP}{before}BESIDE={}\nS={}\nWANT={replicas}\n\
-         all=$(members \"$S\") || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n\
-         kept=0 new=0\n\
-         for id in $all; do\n  case $BESIDE in *\" $id \"*) kept=$((kept + 1)) ;; *) new=$((new + \
-         1)) ;; esac\ndone\n\
-         [ \"$new\" -le \"$WANT\" ] || WANT=$new\n\
-         [ \"$kept\" -eq 0 ] || for id in $(docker ps -q --no-trunc --filter status=paused); do\n  case $BESIDE in *\" $id \"*) docker unpause \"$id\" >/dev/null ;; esac\ndone\n\
-         up {file} --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n{after}",
+         {COUNT}up {file} --no-recreate --scale \"$S=$((kept + WANT))\" \"$S\"\n{after}",
         id_set(beside),
         quote(service),
     )

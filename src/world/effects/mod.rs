@@ -25,7 +25,8 @@ const REASON: &str = "stagecraft-reason: ";
 
 /// Functions that the scripts of effects use. `try` runs a command and gives up, naming it, when
 /// it fails; `give_up` names a reason. `lenient PATTERN` is a `try` for which error lines that
-/// match PATTERN are no failure. `clock` sets `now` to a time in milliseconds. `mask` copies its input without the values of the env file in force:
+/// match PATTERN are no failure. `listed SERVICE OPTION...` is `docker ps` for a service's containers,
+/// and `members` prints their ids. `clock` sets `now` to a time in milliseconds. `mask` copies its input without the values of the env file in force:
 /// an application may say them, and who rolls back need not know them.
 const HELPERS: &str = r#"
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
@@ -78,12 +79,13 @@ mask() {
       print out
     }'
 }
-members() {
+listed() {
   service=$1
   shift
-  docker ps -aq --no-trunc --filter "label=com.docker.compose.project=$P" \
+  docker ps -a --no-trunc --filter "label=com.docker.compose.project=$P" \
     --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
+members() { listed "$@" -q; }
 "#;
 
 /// The script that performs an act.

@@ -94,7 +94,7 @@ pub fn read(path: &str) -> String {
 }
 
 /// `fetch ID PATH` asks the API of a proxy; from the host, or from within where the host can't.
-/// `listed` prints the servers of a service as the API has them, in order.
+/// `servers` prints the servers of a service as the API has them, in order.
 const SEE: &str = r#"
 fetch() {
   for ip in $(docker inspect --type container --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$1" 2>/dev/null) 127.0.0.1; do
@@ -106,12 +106,12 @@ fetch() {
   done
   docker exec "$1" wget -q -T 2 -O - "http://127.0.0.1:$API$2" 2>/dev/null
 }
-listed() { tr '{,' '\n\n' | sed -n -e 's/^"url":"\([^"]*\)".*$/\1/p' -e 's/^"address":"\([^"]*\)".*$/\1/p' | sort; }
+servers() { tr '{,' '\n\n' | sed -n -e 's/^"url":"\([^"]*\)".*$/\1/p' -e 's/^"address":"\([^"]*\)".*$/\1/p' | sort; }
 # has ID PATH SERVERS: whether the proxy lists exactly these.
 has() {
   said=$(fetch "$1" "$2") || return 1
   answered=yes
-  found=$(printf '%s\n' "$said" | listed)
+  found=$(printf '%s\n' "$said" | servers)
   [ "$found" = "$3" ]
 }
 "#;
@@ -179,14 +179,13 @@ fn escaped(name: &str) -> String {
         .collect()
 }
 
-/// Succeeds while somebody from outside is connected to a port on which the process listens. Fails
-/// with 2 where that can't be seen.
+/// Succeeds while somebody from outside is connected to a port on which a process listens; the process
+/// of a container that has stopped is 0. Fails with 2 where that can't be seen.
 const BUSY: &str = r#"
 busy() {
-  pid=$(docker inspect --type container --format '{{.State.Pid}}' "$1" 2>/dev/null) || return 1
-  [ "$pid" -gt 0 ] || return 1
-  [ -r "/proc/$pid/net/tcp" ] || return 2
-  cat "/proc/$pid/net/tcp" "/proc/$pid/net/tcp6" 2>/dev/null | awk '
+  [ "$1" -gt 0 ] || return 1
+  [ -r "/proc/$1/net/tcp" ] || return 2
+  cat "/proc/$1/net/tcp" "/proc/$1/net/tcp6" 2>/dev/null | awk '
     { port = $2; sub(/.*:/, "", port) }
     $4 == "0A" { listens[port] = 1 }
     $4 == "01" && $2 !~ /^(0100007F|.{24}0100007F|0{24}01000000):/ { open[port] = 1 }
@@ -194,13 +193,25 @@ busy() {
 }
 "#;
 
+const DRAIN: &str = r#"
+clock
+begin=$now
+while :; do
+  left=''
+  for pid in $(docker inspect --type container --format '{{.State.Pid}}' $IDS 2>/dev/null); do
+    busy "$pid"
+    [ $? = 1 ] || left=yes
+  done
+  [ -n "$left" ] || exit 0
+  clock
+  [ "$((now - begin))" -lt "$LIMIT" ] || exit 0
+  sleep 0.1 2>/dev/null || sleep 1
+done
+"#;
+
 pub fn drain(containers: &[ContainerRef], timeout_ms: u64) -> String {
-    format!(
-        "{BUSY}clock\nbegin=$now\nfor id in {}; do\n  while :; do\n    busy \"$id\"\n    \
-         [ $? != 1 ] || break\n    clock\n    [ $((now - begin)) -lt {timeout_ms} ] || exit 0\n    \
-         sleep 0.1 2>/dev/null || sleep 1\n  done\ndone\n",
-        ids(containers)
-    )
+    let ids: Vec<&str> = containers.iter().map(|container| container.id.as_str()).collect();
+    format!("IDS={}\nLIMIT={timeout_ms}\n{BUSY}{DRAIN}", quote(&ids.join(" ")))
 }
 
 pub fn settle(wait_ms: u64) -> String {
