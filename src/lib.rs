@@ -9,6 +9,7 @@ pub mod desired;
 pub mod diff;
 pub mod engine;
 pub mod model;
+pub mod provider;
 pub mod state;
 pub mod view;
 pub mod world;

@@ -4,6 +4,7 @@ mod apply;
 mod completions;
 mod compose;
 mod deploy;
+mod infra;
 mod lock;
 mod plan;
 mod releases;
@@ -94,6 +95,8 @@ enum Verb {
     Deploy(deploy::Args),
     /// Go back to an earlier release
     Rollback(rollback::Args),
+    /// What the environment has in its cloud
+    Infra(infra::Args),
     /// The releases on record
     Releases(releases::Args),
     /// What runs, and how it is
@@ -127,6 +130,7 @@ pub fn main() -> ExitCode {
         Verb::Apply(args) => apply::run(&args, &global),
         Verb::Deploy(args) => deploy::run(&args, &global),
         Verb::Rollback(args) => rollback::run(&args, &global),
+        Verb::Infra(args) => infra::run(&args, &global),
         Verb::Releases(args) => releases::run(&args, &global),
         Verb::Status => status::run(&global),
         Verb::Lock(args) => lock::run(&args, &global),
@@ -190,6 +194,19 @@ impl Global {
     }
 
     fn open_named(&self, name: Option<&str>) -> Result<Engine, Problem> {
+        self.open_by(name, Engine::open)
+    }
+
+    /// Opens what the environment has in its cloud.
+    fn open_infrastructure(&self) -> Result<Engine, Problem> {
+        self.open_by(self.env.as_deref(), Engine::open_infrastructure)
+    }
+
+    fn open_by(
+        &self,
+        name: Option<&str>,
+        open: impl FnOnce(Workspace, &str) -> Result<Engine, Problem>,
+    ) -> Result<Engine, Problem> {
         let workspace = Workspace::open(&self.config_path()?)?;
         let deployable: Vec<String> = workspace
             .environments()
@@ -207,7 +224,7 @@ impl Global {
                     .into());
             }
         };
-        let engine = Engine::open(workspace, &name)?;
+        let engine = open(workspace, &name)?;
         if self.format != Format::Json {
             for warning in engine.warnings() {
                 self.remark(&view::error::diagnostic(warning, self.paint_errors()));

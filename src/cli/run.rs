@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use super::{Format, Global};
 use crate::apply::{Answer, Ask};
 use crate::engine::{Company, Engine, Planned, Problem};
-use crate::model::{Failure, Outcome, Plan, Request};
+use crate::model::{Failure, Outcome, Part, Plan, Request};
 use crate::state::{Lock, StateError};
 use crate::view::{self, progress};
 
@@ -177,7 +177,12 @@ fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {
     let _ = std::io::stderr().flush();
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
-    match read.is_ok() && answer.trim() == "yes" {
+    // What destroys everything wants more than a `yes` by habit.
+    let wanted = match plan.request.part {
+        Part::NoInfrastructure { .. } => plan.environment.as_str(),
+        Part::Application | Part::Infrastructure => "yes",
+    };
+    match read.is_ok() && answer.trim() == wanted {
         true => Ok(()),
         false => Err(Failure::new("not confirmed: nothing was changed").into()),
     }

@@ -90,6 +90,7 @@ pub fn compile(
             site: blueprint.site.clone(),
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
+            protected: BTreeSet::new(),
             resources: compiler.resources,
         });
     }

@@ -1,6 +1,7 @@
 //! The differ: (desired, observed) to a plan. Pure: no clock, no randomness, no environment, no I/O;
 //! the same inputs give the same bytes.
 
+mod cloud;
 mod fields;
 mod order;
 mod releasing;
@@ -12,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
-    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+    Observed, Outcome, PLAN_FORMAT, Part, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
 pub use order::Cycle;
@@ -119,6 +120,12 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
     releasing::canaries_first(&round, &mut findings);
     routes::compare(desired, observed, &mut findings);
     routes::orphans(desired, observed, &mut findings);
+    if let Some(state) = &observed.cloud {
+        let drifts = observed.head.as_ref().is_some_and(|head| {
+            head.outcome == Outcome::Succeeded && head.desired == digest_of(desired)
+        });
+        cloud::compare(desired, state, request, drifts, &mut findings);
+    }
     let resources = order::resources(desired, &findings.proposals)?;
     order::chain_rollouts(desired, &resources, &mut findings.proposals);
     let steps = order::steps(desired, &resources, &findings.proposals)?;
@@ -130,7 +137,7 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
         }
     }
     let summary = summarise(&changes);
-    if !changes.is_empty() {
+    if !changes.is_empty() && request.part == Part::Application {
         let release = Address::release(&desired.site.environment);
         changes.push(Proposal::new(&release, Action::Create, vec![Cause::Requested]).change);
     }
@@ -170,7 +177,7 @@ fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings
             }
             Spec::Volume(spec) => resources::volume(scope, address, spec, findings),
             Spec::File(spec) => resources::file(scope, address, spec, findings),
-            Spec::Env(_) | Spec::Service(_) | Spec::Route(_) => {}
+            Spec::Env(_) | Spec::Service(_) | Spec::Route(_) | Spec::Cloud(_) => {}
         }
     }
     for (address, spec) in wanted {
@@ -217,7 +224,10 @@ fn observed_digest(observed: &Observed, changes: &[Change]) -> String {
             Some((host, state))
         })
         .collect();
-    digest_of(&states)
+    match &observed.cloud {
+        Some(cloud) => digest_of(&(states, cloud)),
+        None => digest_of(&states),
+    }
 }
 
 #[cfg(test)]

@@ -127,6 +127,7 @@ impl Engine {
         let mut telling = Telling { lock, tell, operator: &self.operator, lost: None };
         let started = Event::Started {
             release: release.number,
+            part: plan.request.part,
             summary: plan.summary,
             steps: plan.steps.len(),
         };

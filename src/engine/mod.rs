@@ -2,6 +2,7 @@
 //! is made of — look, compile, plan, apply. It may use every room but `cli` and `view`.
 
 mod apply;
+mod infrastructure;
 mod look;
 mod operator;
 mod planning;
@@ -108,6 +109,21 @@ impl Engine {
         Self::open_with(workspace, name, operator, read, |workspace, environment, site, secrets| {
             open_world(&workspace.folder, environment, site, secrets, &ours)
         })
+    }
+
+    /// Opens what an environment has in its cloud.
+    ///
+    /// # Errors
+    /// There is no such environment, it is in no cloud, or nothing opens the account.
+    pub fn open_infrastructure(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+        let operator = Operator::Here(workspace.folder.clone());
+        let open =
+            |workspace: &Workspace, environment: &Environment, site: &Site, _: Option<&_>| {
+                let cloud = infrastructure::open(workspace, environment, site)?;
+                let folder = workspace.folder.join(infrastructure::STATE).join(&environment.name);
+                Ok((Arc::new(World::Cloud(cloud)), Store::Local(LocalStore::new(folder))))
+            };
+        Self::open_with(workspace, name, operator, compose_reader(), open)
     }
 
     /// Opens an environment on a world and a store of the caller's choice: how tests work in one

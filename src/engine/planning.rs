@@ -32,6 +32,7 @@ impl Engine {
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
         let (mut observed, hosts) = self.look(&request.forget).await?;
         let desired = match request.rollback_to {
+            _ if observed.cloud.is_some() => self.infrastructure(request)?,
             Some(number) => {
                 observed.commands_since = self.commands_since(number).await?;
                 self.earlier(number).await?
@@ -51,6 +52,7 @@ impl Engine {
             site: self.site.clone(),
             version: None,
             hosts: self.environment.hosts.clone(),
+            protected: BTreeSet::new(),
             resources: BTreeMap::new(),
         }
     }

@@ -8,6 +8,14 @@ use serde::{Deserialize, Serialize};
 /// What sort of thing an address names. The order is the order of plans.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
+    /// A private network of the cloud's.
+    Vpc,
+    /// A firewall of the cloud's.
+    Firewall,
+    /// A machine of the cloud's, on which a host will be.
+    Machine,
+    /// Block storage of the cloud's, attached to a machine.
+    Disk,
     /// A host made ready for us: its directory under `/var/lib/stagecraft`.
     Host,
     /// A Docker network on a host.
@@ -29,7 +37,11 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 9] = [
+    const ALL: [Kind; 13] = [
+        Kind::Vpc,
+        Kind::Firewall,
+        Kind::Machine,
+        Kind::Disk,
         Kind::Host,
         Kind::Network,
         Kind::Volume,
@@ -44,6 +56,10 @@ impl Kind {
     /// The word before the dot.
     pub fn name(self) -> &'static str {
         match self {
+            Kind::Vpc => "vpc",
+            Kind::Firewall => "firewall",
+            Kind::Machine => "machine",
+            Kind::Disk => "disk",
             Kind::Host => "host",
             Kind::Network => "network",
             Kind::Volume => "volume",
@@ -68,6 +84,22 @@ pub struct Address {
 }
 
 impl Address {
+    /// `vpc.NAME`.
+    pub fn vpc(name: &str) -> Self {
+        Self { kind: Kind::Vpc, scope: name.into(), name: None }
+    }
+    /// `firewall.NAME`.
+    pub fn firewall(name: &str) -> Self {
+        Self { kind: Kind::Firewall, scope: name.into(), name: None }
+    }
+    /// `machine.HOST`.
+    pub fn machine(host: &str) -> Self {
+        Self { kind: Kind::Machine, scope: host.into(), name: None }
+    }
+    /// `disk.HOST/NAME`.
+    pub fn disk(host: &str, name: &str) -> Self {
+        Self { kind: Kind::Disk, scope: host.into(), name: Some(name.into()) }
+    }
     /// `host.HOST`.
     pub fn host(host: &str) -> Self {
         Self { kind: Kind::Host, scope: host.into(), name: None }
@@ -111,7 +143,15 @@ impl Address {
     }
     /// The host the resource is on; none for what is on no host.
     pub fn on_host(&self) -> Option<&str> {
-        (self.kind != Kind::Release).then_some(self.scope.as_str())
+        (!self.is_cloud() && self.kind != Kind::Release).then_some(self.scope.as_str())
+    }
+    /// Whether it is an object of the cloud's.
+    pub fn is_cloud(&self) -> bool {
+        matches!(self.kind, Kind::Vpc | Kind::Firewall | Kind::Machine | Kind::Disk)
+    }
+    /// What stands between the dot and the slash.
+    pub fn scope(&self) -> &str {
+        &self.scope
     }
     /// What stands behind the slash, if anything.
     pub fn name(&self) -> Option<&str> {
@@ -142,7 +182,10 @@ impl FromStr for Address {
             Some((scope, name)) => (scope, Some(name.to_owned())),
             None => (rest, None),
         };
-        let wants_name = !matches!(kind, Kind::Host | Kind::Env | Kind::Release);
+        let wants_name = !matches!(
+            kind,
+            Kind::Vpc | Kind::Firewall | Kind::Machine | Kind::Host | Kind::Env | Kind::Release
+        );
         if scope.is_empty() || wants_name != name.is_some() {
             return Err(refuse());
         }
@@ -170,6 +213,10 @@ mod tests {
     #[test]
     fn every_address_reads_back_as_it_prints() {
         for address in [
+            Address::vpc("shop-staging"),
+            Address::firewall("shop-staging"),
+            Address::machine("app-1"),
+            Address::disk("app-1", "data"),
             Address::host("app-1"),
             Address::network("app-1", "back"),
             Address::volume("db-1", "postgres_data"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Host, Object, RouteSpec, Site, is_default};
+use super::{Address, CloudSpec, Host, Object, RouteSpec, Site, is_default};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +16,9 @@ pub struct Desired {
     pub version: Option<String>,
     /// The hosts, by name.
     pub hosts: BTreeMap<String, Host>,
+    /// Cloud objects that are never destroyed, whoever asks.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub protected: BTreeSet<Address>,
     /// The resources and their edges.
     pub resources: BTreeMap<Address, Resource>,
 }
@@ -48,6 +51,8 @@ pub enum Spec {
     Service(Box<ServiceSpec>),
     /// The routes of a Compose service on a gateway.
     Route(Box<RouteSpec>),
+    /// An object of the cloud's.
+    Cloud(CloudSpec),
 }
 
 /// The environment's directory on a host.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, Object, Pick, RouteSpec, is_default};
+use super::{Address, CloudSpec, ImagePin, Object, Pick, RouteSpec, is_default};
 
 /// A container as a plan names it: the id acts, the name is for people.
 #[derive(
@@ -17,15 +17,18 @@ pub struct ContainerRef {
     pub name: String,
 }
 
-/// One idempotent act on one host. Doing it twice is the same as doing it once.
+/// One idempotent act on one host, or on the cloud. Doing it twice is the same as doing it once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Effect {
-    /// The host's name.
+    /// The host's name; [`CLOUD`] for what the cloud does.
     pub host: String,
     /// What is done there.
     #[serde(flatten)]
     pub act: Act,
 }
+
+/// Where the effects of a cloud are.
+pub const CLOUD: &str = "cloud";
 
 /// What an effect does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -239,6 +242,31 @@ pub enum Act {
         /// Milliseconds.
         wait_ms: u64,
     },
+    /// Makes an object of the cloud's, unless there is one with its mark, and waits until it is ready.
+    CreateObject {
+        /// Which.
+        address: Address,
+        /// What it is to be.
+        object: CloudSpec,
+    },
+    /// Changes an object of the cloud's where it is, and waits until that is done.
+    ChangeObject {
+        /// Which.
+        address: Address,
+        /// The cloud's id of it.
+        id: String,
+        /// What it is to be.
+        object: CloudSpec,
+        /// The attributes that change.
+        attributes: BTreeSet<String>,
+    },
+    /// Destroys an object of the cloud's.
+    DestroyObject {
+        /// Which.
+        address: Address,
+        /// The cloud's id of it.
+        id: String,
+    },
     /// Runs a command in each container that runs.
     Hook {
         /// Which.
@@ -279,6 +307,9 @@ impl Act {
             Act::Plugin { .. } => "roll",
             Act::Run { .. } => "run",
             Act::Confirm { .. } => "confirm",
+            Act::CreateObject { .. } => "create",
+            Act::ChangeObject { .. } => "change",
+            Act::DestroyObject { .. } => "destroy",
         }
     }
 }

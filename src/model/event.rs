@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Failure, Outcome, Summary};
+use super::{Address, Failure, Outcome, Part, Summary};
 
 /// Something that happened during an apply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub enum Event {
     Started {
         /// The release's number.
         release: u64,
+        /// What of the environment is applied.
+        #[serde(default, skip_serializing_if = "super::is_default")]
+        part: Part,
         /// What is planned.
         summary: Summary,
         /// How many steps there are.

@@ -1,6 +1,7 @@
 //! The nouns: addresses, desired and observed state, plans, effects, releases. Data only: no I/O.
 
 mod address;
+mod cloud;
 pub mod definition;
 mod desired;
 mod effect;
@@ -13,6 +14,7 @@ mod route;
 pub mod stamp;
 
 pub use address::{Address, Kind, ParseAddressError};
+pub use cloud::*;
 pub use desired::*;
 pub use effect::*;
 pub use event::*;

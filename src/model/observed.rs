@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, Object, Published, ReleaseHead};
+use super::{CloudState, ImagePin, Object, Published, ReleaseHead};
 
 /// What was found in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,6 +12,9 @@ pub struct Observed {
     /// The newest release on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ReleaseHead>,
+    /// What the cloud has, where it was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cloud: Option<CloudState>,
     /// One entry per host that was asked.
     pub hosts: BTreeMap<String, Sight>,
     /// For a rollback: the commands that releases since the one it goes back to have run, by service.

@@ -69,12 +69,36 @@ pub struct Request {
     /// Hosts that are gone for good and no longer named by the configuration: they are not looked at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub forget: Vec<String>,
+    /// What of the environment is planned.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub part: Part,
+    /// The addresses of machines and disks that may be destroyed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow_destroy: Vec<Address>,
     /// Whether volumes that are no longer wanted are destroyed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune_volumes: bool,
     /// Whether a rollback may go on with the values now in force where the old ones are gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_current_secrets: bool,
+}
+
+/// A part of an environment.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// What is on its hosts.
+    #[default]
+    Application,
+    /// What the cloud has to have.
+    Infrastructure,
+    /// Nothing that the cloud has is to be left.
+    NoInfrastructure {
+        /// Whether disks stay, with their data.
+        keep_disks: bool,
+    },
 }
 
 /// How many changes of each sort; the release record is not counted.

@@ -120,6 +120,9 @@ pub struct ReleaseHead {
     pub previous_version: Option<String>,
     /// What came of it.
     pub outcome: Outcome,
+    /// The content address of the desired state.
+    #[serde(default)]
+    pub desired: String,
     /// The hosts that it concerned.
     #[serde(default)]
     pub hosts: Vec<String>,
@@ -156,6 +159,7 @@ impl From<&Release> for ReleaseHead {
             version: release.version.clone(),
             previous_version: release.previous_version.clone(),
             outcome: release.outcome,
+            desired: release.desired.clone(),
             hosts: release.hosts.clone(),
             previous_good: release.previous_good,
         }

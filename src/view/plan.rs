@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::model::{Act, Action, Address, Cause, Change, FieldChange, Kind, Plan, Step};
+use crate::model::{
+    Act, Action, Address, Cause, Change, CloudSpec, FieldChange, Kind, Part, Plan, Step,
+};
 
 use super::style::Role;
 use super::text::{self, count, line};
@@ -51,7 +53,9 @@ pub fn summary(plan: &Plan) -> String {
         let blocked = blocked.map(|blocked| format!(" {blocked}.")).unwrap_or_default();
         return format!("Plan: {}.{blocked}", words::to_do(&plan.summary));
     }
-    match (blocked, plan.request.rollback_to, plan.base_release) {
+    // Infrastructure is no release.
+    let release = plan.base_release.filter(|_| plan.request.part == Part::Application);
+    match (blocked, plan.request.rollback_to, release) {
         (Some(blocked), ..) => {
             format!("No changes in what could be seen of {environment}. {blocked}.")
         }
@@ -67,6 +71,10 @@ pub fn summary(plan: &Plan) -> String {
 
 /// The question before an apply; only `yes` is a yes.
 pub fn question(plan: &Plan) -> String {
+    if let Part::NoInfrastructure { .. } = plan.request.part {
+        let name = line(&plan.environment);
+        return format!("This can't be undone. Only the environment's name, `{name}`, is a yes: ");
+    }
     format!("Perform these actions in {}? Only `yes` is taken for yes: ", line(&plan.environment))
 }
 
@@ -207,8 +215,12 @@ impl<'a> View<'a> {
                     }
                     _ => None,
                 }));
-                if change.address.kind() == Kind::Volume {
-                    parts.push(self.paint(Role::Destroy, "the data in it is lost"));
+                if matches!(change.address.kind(), Kind::Volume | Kind::Disk | Kind::Machine) {
+                    let lost = match change.address.kind() {
+                        Kind::Machine => "what is on it is lost",
+                        _ => "the data in it is lost",
+                    };
+                    parts.push(self.paint(Role::Destroy, lost));
                 }
                 Some(parts.join("; "))
             }
@@ -372,6 +384,7 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
             Act::CreateNetwork { name, .. } | Act::CreateVolume { name, .. } => {
                 parts.push(line(name).into_owned());
             }
+            Act::CreateObject { object, .. } => parts.extend(object_words(object)),
             Act::Run { service, command } => {
                 let command = line(&command.join(" ")).into_owned();
                 parts.push(format!("run `{command}` once, before {} rolls", line(service)));
@@ -394,6 +407,27 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
         );
     }
     parts.join(", ")
+}
+
+/// What a cloud object is to be: its slugs, sizes and numbers of rules.
+fn object_words(object: &CloudSpec) -> impl Iterator<Item = String> {
+    // Of a machine people know the size first; the rest stands in its order.
+    let first = |name: &&String| if *name == "size" { 0 } else { 1 };
+    let mut names: Vec<&String> = object.attributes.keys().collect();
+    names.sort_by_key(first);
+    names.into_iter().filter_map(|name| {
+        let value = object.value(name)?;
+        let plain = || value.as_str().map(|text| line(text).into_owned());
+        match (name.as_str(), value) {
+            ("size" | "image" | "region", _) => plain(),
+            ("size_gib", value) => Some(format!("{} GiB", text::value(value))),
+            ("inbound", serde_json::Value::Array(rules)) => {
+                Some(count(rules.len(), "rule") + " for what comes in")
+            }
+            ("attached_to", _) => plain().map(|machine| format!("on {machine}")),
+            _ => None,
+        }
+    })
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use crate::model::{Address, Event, Failure, Kind, Outcome, Summary};
+use crate::model::{Address, Event, Failure, Kind, Outcome, Part, Summary};
 
 use super::style::{Paint, Role};
 use super::text::{self, count, line};
@@ -82,6 +82,8 @@ struct Running {
 /// What has been heard so far.
 #[derive(Default)]
 struct Story {
+    /// What of the environment is applied.
+    part: Part,
     summary: Summary,
     steps: usize,
     done: usize,
@@ -134,11 +136,16 @@ impl Lines {
         let paint = self.paint;
         let told = &mut self.told;
         match event {
-            Event::Started { release, summary, steps } => {
+            Event::Started { release, part, summary, steps } => {
+                told.part = *part;
                 told.summary = *summary;
                 told.steps = *steps;
                 let steps = count(*steps, "step");
-                format!("Applying release {release}: {} ({steps}).\n", words::to_do(summary))
+                format!(
+                    "Applying {} {release}: {} ({steps}).\n",
+                    told.noun(),
+                    words::to_do(summary)
+                )
             }
             Event::StepStarted { step, address, act } => {
                 let (address, act) = (address.clone(), act.clone());
@@ -285,12 +292,25 @@ impl Story {
     }
 
     /// The last lines: what came of it, what failed, what was undone, what to do next.
+    /// What the records of this part are called.
+    fn noun(&self) -> &'static str {
+        match self.part {
+            Part::Application => "release",
+            Part::Infrastructure | Part::NoInfrastructure { .. } => "infrastructure change",
+        }
+    }
+
     fn end(&self, release: u64, outcome: Outcome, took: &str, paint: Paint) -> String {
         let strong = |text: String| format!("\n{}\n", paint.paint(Role::Strong, text));
         let (word, hint) = match outcome {
+            Outcome::Failed | Outcome::Interrupted if self.part != Part::Application => (
+                outcome.name(),
+                "mend what failed, and run it again: it goes on from what there is",
+            ),
             Outcome::Succeeded => {
                 let done = words::done(&self.summary);
-                return strong(format!("Apply complete in {took}: release {release} ({done})."));
+                let noun = self.noun();
+                return strong(format!("Apply complete in {took}: {noun} {release} ({done})."));
             }
             Outcome::Failed if self.is_back() => {
                 ("failed", "mend what failed, then `stagecraft plan` and `stagecraft apply` again")
@@ -312,7 +332,8 @@ impl Story {
         };
         let outcome = outcome.name();
         let mut lines = strong(format!(
-            "Apply {word} after {took}: release {release} is recorded as {outcome}."
+            "Apply {word} after {took}: {} {release} is recorded as {outcome}.",
+            self.noun()
         ));
         let mut numbers = vec![format!("{} of {} done", self.done, count(self.steps, "step"))];
         if !self.failed.is_empty() {
@@ -446,7 +467,7 @@ mod tests {
 
     fn started(steps: usize) -> Event {
         let summary = Summary { add: 2, change: 1, destroy: 0 };
-        Event::Started { release: 4, summary, steps }
+        Event::Started { release: 4, part: Part::Application, summary, steps }
     }
 
     fn begin(step: usize, act: &str) -> Event {

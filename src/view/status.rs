@@ -343,6 +343,7 @@ mod tests {
             site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
             version: None,
             hosts: services.iter().map(|(name, _)| ((*name).to_owned(), host(name))).collect(),
+            protected: Default::default(),
             resources: services
                 .iter()
                 .map(|(host, spec)| {
@@ -402,11 +403,13 @@ mod tests {
         let blocked =
             Blocked { reason: BlockedReason::Unreachable, detail: "ssh: timed out".into() };
         let observed = Observed {
+            cloud: None,
             head: Some(ReleaseHead {
                 number: 4,
                 version: Some("v4".into()),
                 previous_version: None,
                 outcome: crate::model::Outcome::Succeeded,
+                desired: String::new(),
                 hosts: Vec::new(),
                 previous_good: None,
             }),

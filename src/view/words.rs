@@ -278,6 +278,13 @@ pub fn act(act: &Act) -> String {
         Act::Confirm { service, canary } => {
             format!("wait until somebody confirms {canary} of {}", line(service))
         }
+        Act::CreateObject { address, .. } => format!("create {}", line(&address.to_string())),
+        Act::ChangeObject { address, attributes, .. } => {
+            format!("change {} of {}", some(attributes), line(&address.to_string()))
+        }
+        Act::DestroyObject { address, id } => {
+            format!("destroy {} ({})", line(&address.to_string()), line(id))
+        }
     }
 }
 
@@ -333,6 +340,8 @@ pub fn doing(act: &str) -> String {
         "roll" => "rolling",
         "run" => "running the command",
         "confirm" => "waiting for a confirmation",
+        "change" => "changing",
+        "destroy" => "destroying",
         other => return line(other).into_owned(),
     }
     .to_owned()
@@ -363,6 +372,8 @@ pub fn did(act: &str) -> String {
         "roll" => "rolled",
         "run" => "command run",
         "confirm" => "confirmed",
+        "change" => "changed",
+        "destroy" => "destroyed",
         other => return format!("{} done", line(other)),
     }
     .to_owned()
@@ -414,6 +425,10 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} no longer keeps the values that the release ran with"),
             "go on with the values now in force: `--accept-current-secrets`".to_owned(),
         ),
+        BlockedReason::WouldDestroyData if address.is_cloud() => (
+            "it would be destroyed".to_owned(),
+            "take the change back, or say that it may go".to_owned(),
+        ),
         BlockedReason::WouldDestroyData => (
             "it can't change without losing its data".to_owned(),
             "take the change back, or save the data and remove the volume by hand".to_owned(),
@@ -424,6 +439,9 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
 /// What a reader should know besides, as a sentence.
 pub fn note(note: &Note, plan: &Plan) -> String {
     match note {
+        Note::VolumeKept { address } if address.is_cloud() => {
+            format!("{} stays, with its data.", line(&address.to_string()))
+        }
         Note::VolumeKept { address } => format!(
             "{} is no longer used and stays, with its data; `--prune-volumes` destroys it.",
             line(&address.to_string())

@@ -1,6 +1,7 @@
 //! The world: every effect there is. Real hosts over SSH or a local shell, and the simulated world.
 //! Performs and observes what it is told; decides nothing.
 
+pub mod cloud;
 pub mod effects;
 pub mod hosts;
 pub mod inspect;
@@ -18,7 +19,8 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Effect, Failure, Host, Said, Sight};
+use crate::model::{Blocked, BlockedReason, CloudState, Effect, Failure, Host, Said, Sight};
+pub use cloud::Cloud;
 pub use hosts::HostsWorld;
 pub use simulated::Simulated;
 
@@ -26,6 +28,8 @@ pub use simulated::Simulated;
 pub enum World {
     /// Machines, over SSH or a local shell.
     Hosts(Arc<HostsWorld>),
+    /// What a cloud has; no host.
+    Cloud(Box<dyn Cloud>),
     /// Hosts in one JSON file.
     Simulated(Box<Simulated>),
     /// Anything else: tests bring worlds in which things go wrong.
@@ -53,7 +57,22 @@ impl World {
         match self {
             World::Hosts(world) => world.probe(host).await,
             World::Simulated(world) => world.probe(&host.name),
+            World::Cloud(_) => Sight::Blocked(Blocked {
+                reason: BlockedReason::Unreachable,
+                detail: "only the cloud was asked".to_owned(),
+            }),
             World::Other(world) => world.probe(host).await,
+        }
+    }
+
+    /// Looks at what the cloud has; none where the world has no cloud.
+    ///
+    /// # Errors
+    /// The cloud did not answer, or not wholly.
+    pub async fn survey(&self) -> Result<Option<CloudState>, Failure> {
+        match self {
+            World::Cloud(cloud) => cloud.survey().await.map(Some),
+            World::Hosts(_) | World::Simulated(_) | World::Other(_) => Ok(None),
         }
     }
 
@@ -70,6 +89,7 @@ impl World {
         match self {
             World::Hosts(world) => world.perform(hosts, effect).await,
             World::Simulated(world) => world.perform(effect).map(|()| Said::new()),
+            World::Cloud(cloud) => cloud.perform(&effect.act).await.map(|()| Said::new()),
             World::Other(world) => world.perform(hosts, effect).await,
         }
     }

@@ -121,6 +121,17 @@ text! {
     Domain: "a domain name", "^[A-Za-z0-9*_][A-Za-z0-9._-]*$",
         |text| shaped(text, |c| alphanumeric(c) || "*_".contains(*c), |c| alphanumeric(c) || "._-".contains(*c)),
         "write it like `shop.example`, without a scheme or a path";
+    /// A range of IP addresses.
+    Cidr: "a range of addresses", "^[0-9A-Fa-f.:]+/[0-9]{1,3}$",
+        |text| text.split_once('/').is_some_and(|(ip, bits)| {
+            let most = match ip.parse::<std::net::IpAddr>() {
+                Ok(std::net::IpAddr::V4(_)) => 32,
+                Ok(std::net::IpAddr::V6(_)) => 128,
+                Err(_) => return false,
+            };
+            bits.parse::<u8>().is_ok_and(|bits| bits <= most)
+        }),
+        "write it like `203.0.113.0/24`";
     /// The place of a project's images: a registry, possibly with a path.
     Registry: "a registry", "^(?!.*//)[A-Za-z0-9][A-Za-z0-9.:/_-]*[A-Za-z0-9]$",
         |text| text.len() > 1 && text.ends_with(|c: char| alphanumeric(&c)) && !text.contains("//")

@@ -243,13 +243,29 @@ record! {
         size: Option<Name>,
         /// The image's slug. A host may name its own.
         image: Option<Name>,
+        /// The SSH keys that new machines let in: fingerprints or ids of keys in the account.
+        ssh_keys: Vec<Spanned<Text>>,
+        /// The ranges of addresses from which SSH is let in. Missing: from everywhere.
+        ssh_from: Vec<Spanned<Cidr>>,
+        /// Whether new machines report their load to the cloud.
+        monitoring: bool,
+        /// Whether the cloud backs machines up.
+        backups: bool,
     }
 }
 
 impl Default for DigitalOcean {
     fn default() -> Self {
-        let token_env = "DIGITALOCEAN_ACCESS_TOKEN".into();
-        Self { token_env, region: None, size: None, image: None }
+        Self {
+            token_env: "DIGITALOCEAN_ACCESS_TOKEN".into(),
+            region: None,
+            size: None,
+            image: None,
+            ssh_keys: Vec::new(),
+            ssh_from: Vec::new(),
+            monitoring: false,
+            backups: false,
+        }
     }
 }
 

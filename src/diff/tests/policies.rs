@@ -246,6 +246,7 @@ fn a_failure_leads_back_to_the_newest_release_that_succeeded() {
         version: None,
         previous_version: None,
         outcome,
+        desired: String::new(),
         hosts: Vec::new(),
         previous_good,
     };

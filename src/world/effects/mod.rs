@@ -140,6 +140,9 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
         }
         Act::Run { service, command } => releasing::run(service, command),
         Act::Confirm { .. } => return Err(Failure::new("a host can't confirm anything")),
+        Act::CreateObject { .. } | Act::ChangeObject { .. } | Act::DestroyObject { .. } => {
+            return Err(Failure::new("a host can't do what its cloud does"));
+        }
     };
     Ok(whole(layout, &body))
 }
@@ -219,6 +222,9 @@ fn describe(act: &Act) -> String {
         Act::Plugin { service, .. } => format!("roll {service} by docker-rollout"),
         Act::Run { service, command } => format!("run `{}` for {service}", command.join(" ")),
         Act::Confirm { service, .. } => format!("confirm the rollout of {service}"),
+        Act::CreateObject { address, .. } => format!("make {address}"),
+        Act::ChangeObject { address, .. } => format!("change {address}"),
+        Act::DestroyObject { address, .. } => format!("destroy {address}"),
     }
 }
 

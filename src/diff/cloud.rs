@@ -1,0 +1,241 @@
+//! Comparing cloud objects: what has our mark with what should have it, attribute by attribute.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use super::{Findings, Proposal, fields};
+use crate::model::{
+    Act, Action, Address, Attribute, Blocked, BlockedReason, CLOUD, Cause, CloudObject, CloudSpec,
+    CloudState, Desired, Effect, Kind, Note, Part, Request, Rule, Spec,
+};
+
+/// Compares everything that the cloud has, or should have, of an environment. `drifts` says that the
+/// newest apply has made it all like this.
+pub(super) fn compare(
+    desired: &Desired,
+    state: &CloudState,
+    request: &Request,
+    drifts: bool,
+    findings: &mut Findings,
+) {
+    let anew = BTreeSet::new();
+    let mut comparison = Comparison { desired, state, request, drifts, findings, anew };
+    let wanted = desired.resources.iter().filter_map(|(address, resource)| match &resource.spec {
+        Spec::Cloud(spec) => Some((address, spec)),
+        _ => None,
+    });
+    // Addresses sort by kind: what an object refers to has been compared before it.
+    for (address, spec) in wanted {
+        comparison.object(address, spec);
+    }
+    comparison.orphans();
+}
+
+struct Comparison<'a> {
+    desired: &'a Desired,
+    state: &'a CloudState,
+    request: &'a Request,
+    drifts: bool,
+    findings: &'a mut Findings,
+    /// What is made, or made anew: whatever refers to it has to be told.
+    anew: BTreeSet<Address>,
+}
+
+impl Comparison<'_> {
+    fn object(&mut self, address: &Address, spec: &CloudSpec) {
+        let found = self.state.objects.get(address).map(Vec::as_slice).unwrap_or_default();
+        let Some((first, copies)) = found.split_first() else {
+            self.anew.insert(address.clone());
+            let cause = match self.drifts {
+                true => Cause::Drifted { what: format!("{address} is gone") },
+                false => Cause::Missing,
+            };
+            let proposal = Proposal::new(address, Action::Create, vec![cause]);
+            self.findings.propose(proposal.step(create(address, spec)));
+            return;
+        };
+        let differing = self.differing(spec, first);
+        let causes = self.causes(&differing, found.len());
+        if causes.is_empty() {
+            return;
+        }
+        let replaced = differing.iter().find(|one| one.replaces).map(|one| one.name.clone());
+        if !self.may_destroy(address) {
+            if let Some(field) = replaced {
+                let why = format!("`{field}` can't be changed in place, and replacing");
+                return self.refuse(address, &why);
+            }
+            if !copies.is_empty() {
+                return self.refuse(address, "there are more of it, and destroying the others of");
+            }
+        }
+        let action = if replaced.is_some() { Action::Replace } else { Action::Update };
+        let mut proposal = Proposal::new(address, action, causes.into_iter().collect());
+        for copy in copies {
+            proposal = proposal.step(destroy(address, copy));
+        }
+        let attributes: BTreeSet<String> = differing.iter().map(|one| one.name.clone()).collect();
+        if replaced.is_some() {
+            self.anew.insert(address.clone());
+            proposal = proposal.step(destroy(address, first)).step(create(address, spec));
+        } else if !attributes.is_empty() {
+            proposal = proposal.step(change(address, spec, first, attributes));
+        }
+        proposal.change.fields = differing.into_iter().filter_map(|one| one.changed).collect();
+        self.findings.propose(proposal);
+    }
+
+    /// Why an object that is there, in `count` copies, is not as it should be.
+    fn causes(&self, differing: &[Differing], count: usize) -> BTreeSet<Cause> {
+        let mut causes = BTreeSet::new();
+        for one in differing {
+            causes.extend(one.upstream.clone().map(|address| {
+                let what = Vec::new();
+                Cause::Upstream { address, what }
+            }));
+            if one.changed.is_some() {
+                causes.insert(match self.drifts {
+                    true => Cause::Drifted { what: format!("`{}` was changed", one.name) },
+                    false => Cause::Changed,
+                });
+            }
+            if one.replaces {
+                causes.insert(Cause::Replaced { field: one.name.clone() });
+            }
+        }
+        if count > 1 {
+            causes.insert(Cause::Drifted { what: format!("there are {count} of it") });
+        }
+        causes
+    }
+
+    /// The attributes that are not as they should be. One that the cloud does not tell is not compared.
+    fn differing(&self, spec: &CloudSpec, found: &CloudObject) -> Vec<Differing> {
+        let mut differing = Vec::new();
+        for (name, Attribute { value, rule }) in &spec.attributes {
+            let Some(before) = found.attributes.get(name) else { continue };
+            if *rule == Rule::Once {
+                continue;
+            }
+            if before == value {
+                let refers = value.as_str().and_then(|text| text.parse::<Address>().ok());
+                let upstream = refers.filter(|address| self.anew.contains(address));
+                if upstream.is_some() {
+                    let name = name.clone();
+                    differing.push(Differing { name, replaces: false, changed: None, upstream });
+                }
+                continue;
+            }
+            let replaces = match rule {
+                Rule::Replaces => true,
+                Rule::Grows => is_less(value, before),
+                Rule::InPlace | Rule::Once => false,
+            };
+            let changed =
+                Some(fields::field(name.clone(), Some(before.clone()), Some(value.clone())));
+            differing.push(Differing { name: name.clone(), replaces, changed, upstream: None });
+        }
+        differing
+    }
+
+    /// What has our mark and is not wanted: machines first, then what they used.
+    fn orphans(&mut self) {
+        let keep_disks = self.request.part == Part::NoInfrastructure { keep_disks: true };
+        let mut gone: BTreeMap<&Address, &Vec<CloudObject>> = BTreeMap::new();
+        for (address, found) in &self.state.objects {
+            if self.desired.resources.contains_key(address) {
+                continue;
+            }
+            if keep_disks && address.kind() == Kind::Disk {
+                self.findings.notes.insert(Note::VolumeKept { address: address.clone() });
+            } else if self.may_destroy(address) {
+                gone.insert(address, found);
+            } else {
+                self.refuse(address, "it is no longer in the configuration, and destroying");
+            }
+        }
+        let machines: BTreeSet<Address> = gone
+            .keys()
+            .copied()
+            .chain(self.findings.proposals.keys())
+            .filter(|address| address.kind() == Kind::Machine)
+            .cloned()
+            .collect();
+        for (address, found) in gone {
+            let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
+            for object in found {
+                proposal = proposal.step(destroy(address, object));
+            }
+            if address.kind() != Kind::Machine {
+                proposal.after = machines.clone();
+            }
+            self.findings.propose(proposal);
+        }
+    }
+
+    /// Whether an object may be destroyed: what holds data only where somebody said so, and nothing that
+    /// is protected.
+    fn may_destroy(&self, address: &Address) -> bool {
+        if self.desired.protected.contains(address) {
+            return false;
+        }
+        !holds_data(address)
+            || matches!(self.request.part, Part::NoInfrastructure { .. })
+            || self.request.allow_destroy.contains(address)
+    }
+
+    /// `why` ends with what would be done to the object.
+    fn refuse(&mut self, address: &Address, why: &str) {
+        let detail = match self.desired.protected.contains(address) {
+            true => format!("{why} {address} is refused: it is protected by `protect: true`"),
+            false => format!(
+                "{why} {address} loses what is on it; `--allow-destroy {address}` allows that"
+            ),
+        };
+        let blocked = Blocked { reason: BlockedReason::WouldDestroyData, detail };
+        self.findings.block(address.clone(), blocked);
+    }
+}
+
+/// An attribute that is not as it should be, or refers to something that is made anew.
+struct Differing {
+    name: String,
+    replaces: bool,
+    changed: Option<crate::model::FieldChange>,
+    upstream: Option<Address>,
+}
+
+fn holds_data(address: &Address) -> bool {
+    matches!(address.kind(), Kind::Machine | Kind::Disk)
+}
+
+fn is_less(one: &Value, other: &Value) -> bool {
+    one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one < other)
+}
+
+fn create(address: &Address, object: &CloudSpec) -> Effect {
+    effect(Act::CreateObject { address: address.clone(), object: object.clone() })
+}
+
+fn change(
+    address: &Address,
+    object: &CloudSpec,
+    found: &CloudObject,
+    attributes: BTreeSet<String>,
+) -> Effect {
+    effect(Act::ChangeObject {
+        address: address.clone(),
+        id: found.id.clone(),
+        object: object.clone(),
+        attributes,
+    })
+}
+
+fn destroy(address: &Address, found: &CloudObject) -> Effect {
+    effect(Act::DestroyObject { address: address.clone(), id: found.id.clone() })
+}
+
+fn effect(act: Act) -> Effect {
+    Effect { host: CLOUD.to_owned(), act }
+}

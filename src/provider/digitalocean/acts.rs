@@ -1,0 +1,410 @@
+//! Making, changing and destroying: each looks first, so that doing it twice is doing it once.
+
+use std::collections::BTreeSet;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::api::Refusal;
+use super::{Account, read, rules, wanted};
+use crate::model::{Act, Address, CloudSpec, Failure, Kind};
+
+/// How long the cloud may take for one thing.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// How long a machine may take to shut down before its power is cut, and what used a network to leave it.
+const SHUTDOWN: Duration = Duration::from_secs(90);
+/// How often an object is made again whose making was never heard of.
+const TRIES: u32 = 4;
+
+impl Account {
+    pub(super) fn perform(&self, act: &Act) -> Result<(), Failure> {
+        let (verb, address, result) = match act {
+            Act::CreateObject { address, object } => {
+                ("make", address, self.create(address, object))
+            }
+            Act::ChangeObject { address, id, object, attributes } => {
+                ("change", address, self.change(address, id, object, attributes))
+            }
+            Act::DestroyObject { address, id } => ("destroy", address, self.destroy(address, id)),
+            other => {
+                return Err(Failure::new(format!("a cloud can't {} anything", other.name())));
+            }
+        };
+        result.map_err(|refusal| self.failure(&format!("could not {verb} {address}"), &refusal))
+    }
+
+    /// The id of the environment's object at an address.
+    fn id_of(&self, address: &Address) -> Result<Option<String>, Refusal> {
+        let site = &self.site;
+        let found = match address.kind() {
+            Kind::Machine => self
+                .machines()?
+                .iter()
+                .map(|it| read::machine(site, it, &Default::default()))
+                .find(|(found, _)| found == address),
+            Kind::Disk => self
+                .api
+                .list("/v2/volumes", "volumes")?
+                .iter()
+                .filter_map(|it| read::disk(site, it, &Default::default()))
+                .find(|(found, _)| found == address),
+            Kind::Firewall => self
+                .api
+                .list("/v2/firewalls", "firewalls")?
+                .iter()
+                .filter_map(|it| read::firewall(site, it))
+                .find(|(found, _)| found == address),
+            _ => self
+                .api
+                .list("/v2/vpcs", "vpcs")?
+                .iter()
+                .filter_map(|it| read::vpc(site, it))
+                .find(|(found, _)| found == address),
+        };
+        Ok(found.map(|(_, object)| object.id))
+    }
+
+    /// The id of an object that another one refers to.
+    fn referred(&self, object: &CloudSpec, attribute: &str) -> Result<String, Refusal> {
+        let address = object.value(attribute).and_then(Value::as_str).unwrap_or_default();
+        let id = match address.parse::<Address>() {
+            Ok(address) => self.id_of(&address)?,
+            Err(_) => None,
+        };
+        id.ok_or_else(|| {
+            let message = format!("`{attribute}` is {address}, which is not there");
+            Refusal::Said { status: 404, message }
+        })
+    }
+
+    fn create(&self, address: &Address, object: &CloudSpec) -> Result<(), Refusal> {
+        let id = self.create_once(address, object)?;
+        match address.kind() {
+            Kind::Machine => self.until("the machine to run", || {
+                let it = self.api.get(&format!("/v2/droplets/{id}"))?;
+                Ok(read::power(&it["droplet"]) == "on")
+            }),
+            Kind::Disk => self.attach(&id, object),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes an object unless there is one with its mark; its id. When an answer is lost, whether it was
+    /// done is seen by looking again.
+    fn create_once(&self, address: &Address, object: &CloudSpec) -> Result<String, Refusal> {
+        let mut tried = 0;
+        loop {
+            if let Some(id) = self.id_of(address)? {
+                return Ok(id);
+            }
+            let (path, key, body) = self.order(address, object)?;
+            match self.api.post(path, &body) {
+                Ok(answer) => {
+                    let id = &answer[key]["id"];
+                    return Ok(id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+                }
+                Err(Refusal::Lost(_)) if tried < TRIES => {
+                    tried += 1;
+                    // What was begun may take a moment to show in lists.
+                    sleep(Duration::from_millis(500) * tried);
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
+    }
+
+    /// What has to be posted, where, and under which key the answer has the object.
+    fn order(
+        &self,
+        address: &Address,
+        object: &CloudSpec,
+    ) -> Result<(&'static str, &'static str, Value), Refusal> {
+        let value = |name: &str| object.value(name).cloned().unwrap_or_default();
+        let description = read::description(&self.site, address);
+        Ok(match address.kind() {
+            Kind::Machine => {
+                let body = json!({
+                    "name": object.name, "region": value("region"), "size": value("size"),
+                    "image": number_or_text(value("image")), "ssh_keys": keys(value("ssh_keys")),
+                    "vpc_uuid": self.referred(object, "vpc")?, "tags": value("tags"),
+                    "backups": value("backups"), "monitoring": value("monitoring"),
+                });
+                ("/v2/droplets", "droplet", body)
+            }
+            Kind::Disk => {
+                let body = json!({
+                    "name": object.name, "region": value("region"),
+                    "size_gigabytes": value("size_gib"), "description": description,
+                    "filesystem_type": "ext4", "tags": [wanted::mark(&self.site)],
+                });
+                ("/v2/volumes", "volume", body)
+            }
+            Kind::Firewall => {
+                // It can name only tags that are there.
+                for tag in value("tags").as_array().into_iter().flatten() {
+                    self.api.post("/v2/tags", &json!({ "name": tag }))?;
+                }
+                ("/v2/firewalls", "firewall", self.firewall(object))
+            }
+            _ => {
+                let body = json!({
+                    "name": object.name, "region": value("region"), "description": description,
+                });
+                ("/v2/vpcs", "vpc", body)
+            }
+        })
+    }
+
+    fn firewall(&self, object: &CloudSpec) -> Value {
+        let value = |name: &str| object.value(name).cloned().unwrap_or_default();
+        json!({
+            "name": object.name,
+            "inbound_rules": rules::write(&value("inbound"), true),
+            "outbound_rules": rules::write(&value("outbound"), false),
+            "tags": value("tags"),
+        })
+    }
+
+    fn change(
+        &self,
+        address: &Address,
+        id: &str,
+        object: &CloudSpec,
+        attributes: &BTreeSet<String>,
+    ) -> Result<(), Refusal> {
+        let changes = |name: &str| attributes.contains(name);
+        match address.kind() {
+            Kind::Firewall => {
+                for tag in object.value("tags").and_then(Value::as_array).into_iter().flatten() {
+                    self.api.post("/v2/tags", &json!({ "name": tag }))?;
+                }
+                self.api.put(&format!("/v2/firewalls/{id}"), &self.firewall(object)).map(|_| ())
+            }
+            Kind::Disk => {
+                if changes("size_gib") {
+                    let size = object.value("size_gib").cloned().unwrap_or_default();
+                    self.disk_action(id, json!({ "type": "resize", "size_gigabytes": size }))?;
+                }
+                if changes("attached_to") {
+                    self.detach(id)?;
+                    self.attach(id, object)?;
+                }
+                Ok(())
+            }
+            Kind::Machine => self.change_machine(id, object, &changes),
+            _ => Ok(()),
+        }
+    }
+
+    fn change_machine(
+        &self,
+        id: &str,
+        object: &CloudSpec,
+        changes: &dyn Fn(&str) -> bool,
+    ) -> Result<(), Refusal> {
+        if changes("tags") {
+            self.tag(id, object)?;
+        }
+        if changes("backups") {
+            let wanted = object.value("backups").and_then(Value::as_bool).unwrap_or_default();
+            let kind = if wanted { "enable_backups" } else { "disable_backups" };
+            self.machine_action(id, json!({ "type": kind }))?;
+        }
+        if changes("size") {
+            self.shut_down(id)?;
+            let size = object.value("size").cloned().unwrap_or_default();
+            // The disk stays as it is, so that the machine can become small again.
+            self.machine_action(id, json!({ "type": "resize", "disk": false, "size": size }))?;
+        }
+        if changes("size") || changes("power") {
+            self.power_on(id)?;
+        }
+        Ok(())
+    }
+
+    /// Gives a machine the tags of ours that it should have, and takes those that it should not.
+    fn tag(&self, id: &str, object: &CloudSpec) -> Result<(), Refusal> {
+        let machine = self.api.get(&format!("/v2/droplets/{id}"))?;
+        let (_, found) = read::machine(&self.site, &machine["droplet"], &Default::default());
+        let list = |value: Option<&Value>| -> BTreeSet<String> {
+            let tags = value.and_then(Value::as_array).into_iter().flatten();
+            tags.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let (has, wants) = (list(found.attributes.get("tags")), list(object.value("tags")));
+        let body = json!({ "resources": [{ "resource_id": id, "resource_type": "droplet" }] });
+        for tag in wants.difference(&has) {
+            self.api.post("/v2/tags", &json!({ "name": tag }))?;
+            self.api.post(&format!("/v2/tags/{tag}/resources"), &body)?;
+        }
+        for tag in has.difference(&wants) {
+            self.api.delete(&format!("/v2/tags/{tag}/resources"), Some(&body))?;
+        }
+        Ok(())
+    }
+
+    fn power(&self, id: &str) -> Result<String, Refusal> {
+        let it = self.api.get(&format!("/v2/droplets/{id}"))?;
+        Ok(read::power(&it["droplet"]).to_owned())
+    }
+
+    fn power_on(&self, id: &str) -> Result<(), Refusal> {
+        if self.power(id)? == "off" {
+            self.machine_action(id, json!({ "type": "power_on" }))?;
+        }
+        self.until("the machine to run", || Ok(self.power(id)? == "on"))
+    }
+
+    /// Shuts a machine down by itself, or cuts its power when it takes too long.
+    fn shut_down(&self, id: &str) -> Result<(), Refusal> {
+        if self.power(id)? == "off" {
+            return Ok(());
+        }
+        self.machine_action(id, json!({ "type": "shutdown" }))?;
+        let asked = Instant::now();
+        let mut pace = Pace::default();
+        while self.power(id)? != "off" {
+            if asked.elapsed() > SHUTDOWN {
+                return self.machine_action(id, json!({ "type": "power_off" }));
+            }
+            pace.wait();
+        }
+        Ok(())
+    }
+
+    fn attach(&self, id: &str, object: &CloudSpec) -> Result<(), Refusal> {
+        let machine = self.referred(object, "attached_to")?;
+        let holders = self.holders(id)?;
+        if holders.contains(&machine) {
+            return Ok(());
+        }
+        let droplet: u64 = machine
+            .parse()
+            .map_err(|_| Refusal::Lost(format!("the machine's id is no number: {machine}")))?;
+        self.disk_action(id, json!({ "type": "attach", "droplet_id": droplet }))
+    }
+
+    fn detach(&self, id: &str) -> Result<(), Refusal> {
+        for machine in self.holders(id)? {
+            let droplet: u64 = machine.parse().unwrap_or_default();
+            self.disk_action(id, json!({ "type": "detach", "droplet_id": droplet }))?;
+        }
+        Ok(())
+    }
+
+    /// The ids of the machines that a disk is attached to.
+    fn holders(&self, id: &str) -> Result<Vec<String>, Refusal> {
+        let it = match self.api.get(&format!("/v2/volumes/{id}")) {
+            Err(refusal) if refusal.is_absence() => return Ok(Vec::new()),
+            other => other?,
+        };
+        let ids = it["volume"]["droplet_ids"].as_array().into_iter().flatten();
+        Ok(ids.map(Value::to_string).collect())
+    }
+
+    fn disk_action(&self, id: &str, body: Value) -> Result<(), Refusal> {
+        self.action(&format!("/v2/volumes/{id}/actions"), &body)
+    }
+
+    fn machine_action(&self, id: &str, body: Value) -> Result<(), Refusal> {
+        self.action(&format!("/v2/droplets/{id}/actions"), &body)
+    }
+
+    /// Starts an action and waits for its end.
+    fn action(&self, path: &str, body: &Value) -> Result<(), Refusal> {
+        let begun = self.api.post(path, body)?;
+        let id = begun["action"]["id"].to_string();
+        let kind = body["type"].as_str().unwrap_or_default();
+        self.until(&format!("`{kind}` to end"), || {
+            let it = self.api.get(&format!("{path}/{id}"))?;
+            match it["action"]["status"].as_str() {
+                Some("completed") => Ok(true),
+                Some("errored") => {
+                    let message = format!("`{kind}` failed at DigitalOcean (action {id})");
+                    Err(Refusal::Said { status: 422, message })
+                }
+                _ => Ok(false),
+            }
+        })
+    }
+
+    fn destroy(&self, address: &Address, id: &str) -> Result<(), Refusal> {
+        match address.kind() {
+            Kind::Machine => {
+                let path = format!("/v2/droplets/{id}");
+                self.api.delete(&path, None)?;
+                self.until("the machine to be gone", || match self.api.get(&path) {
+                    Ok(_) => Ok(false),
+                    Err(refusal) if refusal.is_absence() => Ok(true),
+                    Err(refusal) => Err(refusal),
+                })
+            }
+            Kind::Disk => {
+                self.detach(id)?;
+                self.leaves(&format!("/v2/volumes/{id}"), 409)
+            }
+            Kind::Firewall => self.api.delete(&format!("/v2/firewalls/{id}"), None),
+            _ => self.leaves(&format!("/v2/vpcs/{id}"), 403),
+        }
+    }
+
+    /// Takes something away. What used it may take a moment to leave; until then the API answers with
+    /// the status `used`.
+    fn leaves(&self, path: &str, used: u16) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let mut pace = Pace::default();
+        loop {
+            match self.api.delete(path, None) {
+                Err(Refusal::Said { status, .. })
+                    if status == used && began.elapsed() < SHUTDOWN => {}
+                result => return result,
+            }
+            pace.wait();
+        }
+    }
+
+    fn until(&self, what: &str, is_so: impl Fn() -> Result<bool, Refusal>) -> Result<(), Refusal> {
+        let began = Instant::now();
+        let mut pace = Pace::default();
+        while !is_so()? {
+            if began.elapsed() > PATIENCE {
+                let seconds = PATIENCE.as_secs();
+                return Err(Refusal::Lost(format!("waited {seconds} s for {what}")));
+            }
+            pace.wait();
+        }
+        Ok(())
+    }
+}
+
+/// Pauses between questions: short ones at first, longer ones later.
+struct Pace(Duration);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(Duration::from_millis(50))
+    }
+}
+
+impl Pace {
+    fn wait(&mut self) {
+        sleep(self.0);
+        self.0 = (self.0 * 2).min(Duration::from_secs(5));
+    }
+}
+
+/// An image is named by its slug or by its number.
+fn number_or_text(value: Value) -> Value {
+    match value.as_str().and_then(|text| text.parse::<u64>().ok()) {
+        Some(number) => number.into(),
+        None => value,
+    }
+}
+
+/// SSH keys are named by fingerprint or by number.
+fn keys(value: Value) -> Value {
+    match value {
+        Value::Array(keys) => keys.into_iter().map(number_or_text).collect(),
+        other => other,
+    }
+}

@@ -1,0 +1,126 @@
+//! What DigitalOcean tells of its objects, as attributes.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::rules;
+use super::wanted::mark;
+use crate::model::{Address, CloudObject, Site};
+
+/// The part of a description that says whose an object is: `stagecraft shop/staging disk.db-1/data`.
+pub fn description(site: &Site, address: &Address) -> String {
+    format!("stagecraft {} {address}", site.mark())
+}
+
+/// The address in a description of ours.
+fn described(site: &Site, object: &Value) -> Option<Address> {
+    let text = object["description"].as_str()?;
+    text.strip_prefix(&format!("stagecraft {} ", site.mark()))?.parse().ok()
+}
+
+/// The address of something whose name is `stagecraft.shop.staging.REST`.
+fn named(site: &Site, object: &Value, address: fn(&str) -> Address) -> Option<Address> {
+    let prefix = format!("stagecraft.{}.{}.", site.project, site.environment);
+    object["name"].as_str()?.strip_prefix(&prefix).map(address)
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn object(it: &Value, attributes: Value, given: BTreeMap<String, String>) -> CloudObject {
+    let attributes = match attributes {
+        Value::Object(attributes) => attributes.into_iter().collect(),
+        _ => BTreeMap::new(),
+    };
+    CloudObject { id: text(&it["id"]), name: text(&it["name"]), attributes, given }
+}
+
+/// A private network; none where it is not the environment's.
+pub fn vpc(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
+    let address = named(site, it, Address::vpc)?;
+    Some((address, object(it, json!({ "region": it["region"] }), BTreeMap::new())))
+}
+
+/// A firewall; none where it is not the environment's.
+pub fn firewall(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
+    let address = named(site, it, Address::firewall)?;
+    let mut tags: Vec<&str> =
+        it["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    tags.sort_unstable();
+    let attributes = json!({
+        "inbound": rules::read(&it["inbound_rules"], true),
+        "outbound": rules::read(&it["outbound_rules"], false),
+        "tags": tags,
+    });
+    Some((address, object(it, attributes, BTreeMap::new())))
+}
+
+/// A machine that has the environment's tag. `vpcs` are the environment's networks by id.
+pub fn machine(
+    site: &Site,
+    it: &Value,
+    vpcs: &BTreeMap<String, Address>,
+) -> (Address, CloudObject) {
+    // Other tags are other people's.
+    let mark = mark(site);
+    let ours = |tag: &&str| {
+        tag.strip_prefix(&mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
+    };
+    let mut tags: Vec<&str> = it["tags"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .filter(ours)
+        .collect();
+    tags.sort_unstable();
+    let vpc = text(&it["vpc_uuid"]);
+    let features = it["features"].as_array().into_iter().flatten();
+    let image = &it["image"];
+    let attributes = json!({
+        "region": it["region"]["slug"],
+        "size": it["size_slug"],
+        // An image of one's own has no slug.
+        "image": image["slug"].as_str().map_or_else(|| text(&image["id"]), str::to_owned),
+        "vpc": vpcs.get(&vpc).map_or(vpc, Address::to_string),
+        "tags": tags,
+        "backups": features.clone().any(|feature| feature == "backups"),
+        "power": power(it),
+    });
+    let mut given = BTreeMap::new();
+    for network in it["networks"]["v4"].as_array().into_iter().flatten() {
+        let kind = network["type"].as_str().unwrap_or_default();
+        if let Some(ip) = network["ip_address"].as_str() {
+            given.entry(format!("{kind}_ip")).or_insert_with(|| ip.to_owned());
+        }
+    }
+    (Address::machine(&text(&it["name"])), object(it, attributes, given))
+}
+
+/// Whether a machine runs: `on`, `off`, or `new` while it is being made.
+pub fn power(machine: &Value) -> &str {
+    match machine["status"].as_str().unwrap_or_default() {
+        "active" => "on",
+        "archive" => "off",
+        other => other,
+    }
+}
+
+/// A disk; none where it is not the environment's. `machines` are the environment's machines by id.
+pub fn disk(
+    site: &Site,
+    it: &Value,
+    machines: &BTreeMap<String, Address>,
+) -> Option<(Address, CloudObject)> {
+    let address = described(site, it)?;
+    let holder = it["droplet_ids"].as_array().and_then(|ids| ids.first()).map(text);
+    let holder = holder.map(|id| machines.get(&id).map_or(id, Address::to_string));
+    let attributes = json!({
+        "region": it["region"]["slug"],
+        "size_gib": it["size_gigabytes"],
+        "attached_to": holder,
+    });
+    Some((address, object(it, attributes, BTreeMap::new())))
+}

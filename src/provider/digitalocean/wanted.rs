@@ -1,0 +1,183 @@
+//! What the configuration wants of DigitalOcean: resources with their attributes and rules.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+
+use super::rules::{ANYWHERE, text};
+use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
+use crate::model::{Address, Attribute, CloudSpec, Desired, Failure, Resource, Rule, Site, Spec};
+
+/// The role whose machines take requests from everybody.
+const GATEWAY: &str = "gateway";
+/// The port on which Tailscale's clients like to be reached directly.
+const MESH_PORT: &str = "41641";
+const PUBLIC_PORTS: [&str; 2] = ["80", "443"];
+
+/// The tag that marks what is an environment's.
+pub fn mark(site: &Site) -> String {
+    format!("stagecraft:{}:{}", site.project, site.environment)
+}
+
+/// The tag of an environment's gateways.
+fn gateway_mark(site: &Site) -> String {
+    format!("{}:gateway", mark(site))
+}
+
+/// What the cloud has to have for an environment.
+///
+/// # Errors
+/// A host has no region, size or image, or the cloud can't have such names.
+pub fn desired(
+    environment: &Environment,
+    settings: &DigitalOcean,
+    mesh: NetworkProvider,
+    site: &Site,
+) -> Result<Desired, Failure> {
+    if let Some(name) = [&site.project, &site.environment].into_iter().find(|n| n.contains('_')) {
+        return Err(Failure::new(format!("`{name}` can't be a part of names at DigitalOcean"))
+            .hint("its firewalls and networks have names without `_`; use `-`"));
+    }
+    let mut wanted = Wanted { site, settings, resources: BTreeMap::new() };
+    let mut protected = BTreeSet::new();
+    wanted.firewalls(mesh);
+    for (host, machine) in &environment.machines {
+        let lacks = |what: &str| {
+            let says = format!("nothing says which {what} `{host}` is to have");
+            Failure::new(says)
+                .hint(format!("set `{what}` under `cloud: {{ digitalocean: … }}`, or at the host"))
+        };
+        let region = machine.region.as_deref().ok_or_else(|| lacks("region"))?;
+        let size = machine.size.as_deref().ok_or_else(|| lacks("size"))?;
+        let image = machine.image.as_deref().ok_or_else(|| lacks("image"))?;
+        let is_gateway =
+            environment.hosts.get(host).is_some_and(|host| host.roles.contains(GATEWAY));
+        wanted.network(region);
+        wanted.machine(host, Plan { region, size, image, is_gateway });
+        for disk in &machine.volumes {
+            wanted.disk(host, &disk.name, u64::from(disk.size.0), region);
+            if machine.protect {
+                protected.insert(Address::disk(host, &disk.name));
+            }
+        }
+        if machine.protect {
+            protected.insert(Address::machine(host));
+        }
+    }
+    Ok(Desired {
+        site: site.clone(),
+        version: None,
+        hosts: BTreeMap::new(),
+        protected,
+        resources: wanted.resources,
+    })
+}
+
+/// What a machine is made of.
+struct Plan<'a> {
+    region: &'a str,
+    size: &'a str,
+    image: &'a str,
+    is_gateway: bool,
+}
+
+struct Wanted<'a> {
+    site: &'a Site,
+    settings: &'a DigitalOcean,
+    resources: BTreeMap<Address, Resource>,
+}
+
+impl Wanted<'_> {
+    fn add(
+        &mut self,
+        address: Address,
+        name: String,
+        attributes: impl IntoIterator<Item = (&'static str, Value, Rule)>,
+        after: impl IntoIterator<Item = Address>,
+    ) {
+        let attributes = attributes
+            .into_iter()
+            .map(|(name, value, rule)| (name.to_owned(), Attribute { value, rule }))
+            .collect();
+        let spec = Spec::Cloud(CloudSpec { name, attributes });
+        self.resources.insert(address, Resource { spec, after: after.into_iter().collect() });
+    }
+
+    /// The name of something that has no tags, by which it is known.
+    fn name(&self, rest: &str) -> String {
+        format!("stagecraft.{}.{}.{rest}", self.site.project, self.site.environment)
+    }
+
+    /// The private network of a region.
+    fn network(&mut self, region: &str) {
+        let name = self.name(region);
+        self.add(Address::vpc(region), name, [("region", region.into(), Rule::Replaces)], []);
+    }
+
+    /// One firewall for all machines, one more for gateways.
+    fn firewalls(&mut self, mesh: NetworkProvider) {
+        let mark = mark(self.site);
+        let anywhere = ANYWHERE.map(str::to_owned);
+        let from: Vec<String> = match self.settings.ssh_from.as_slice() {
+            [] => anywhere.to_vec(),
+            ranges => ranges.iter().map(|range| range.value.to_string()).collect(),
+        };
+        let mut inbound = vec![text("tcp", "22", "from", &from)];
+        match mesh {
+            // Without a mesh the hosts see each other on the private network.
+            NetworkProvider::None => {
+                let ours = [format!("tag {mark}")];
+                inbound.extend(["tcp", "udp"].map(|it| text(it, "all", "from", &ours)));
+            }
+            _ => inbound.push(text("udp", MESH_PORT, "from", &anywhere)),
+        }
+        let outbound = ["icmp", "tcp", "udp"].map(|it| text(it, "all", "to", &anywhere)).to_vec();
+        self.firewall("hosts", &mark, inbound, outbound);
+        let public = PUBLIC_PORTS.map(|port| text("tcp", port, "from", &anywhere)).to_vec();
+        self.firewall("gateways", &gateway_mark(self.site), public, Vec::new());
+    }
+
+    fn firewall(&mut self, name: &str, tag: &str, mut inbound: Vec<String>, outbound: Vec<String>) {
+        inbound.sort();
+        let attributes = [
+            ("inbound", inbound.into(), Rule::InPlace),
+            ("outbound", outbound.into(), Rule::InPlace),
+            ("tags", json!([tag]), Rule::InPlace),
+        ];
+        self.add(Address::firewall(name), self.name(name), attributes, []);
+    }
+
+    fn machine(&mut self, host: &str, plan: Plan<'_>) {
+        let mut tags = vec![mark(self.site)];
+        tags.extend(plan.is_gateway.then(|| gateway_mark(self.site)));
+        let keys: Vec<&str> = self.settings.ssh_keys.iter().map(|key| &*key.value.0).collect();
+        let vpc = Address::vpc(plan.region);
+        let attributes = [
+            ("region", plan.region.into(), Rule::Replaces),
+            ("size", plan.size.into(), Rule::InPlace),
+            ("image", plan.image.into(), Rule::Replaces),
+            ("vpc", vpc.to_string().into(), Rule::Replaces),
+            ("tags", tags.into(), Rule::InPlace),
+            ("backups", self.settings.backups.into(), Rule::InPlace),
+            ("monitoring", self.settings.monitoring.into(), Rule::Once),
+            ("ssh_keys", keys.into(), Rule::Once),
+            ("power", "on".into(), Rule::InPlace),
+        ];
+        // The firewalls stand before what they protect.
+        let after = [vpc, Address::firewall("hosts"), Address::firewall("gateways")];
+        self.add(Address::machine(host), host.to_owned(), attributes, after);
+    }
+
+    fn disk(&mut self, host: &str, name: &str, size: u64, region: &str) {
+        let machine = Address::machine(host);
+        let attributes = [
+            ("region", region.into(), Rule::Replaces),
+            ("size_gib", size.into(), Rule::Grows),
+            ("attached_to", machine.to_string().into(), Rule::InPlace),
+        ];
+        let Site { project, environment, .. } = self.site;
+        let full = format!("{project}-{environment}-{host}-{name}").to_lowercase();
+        let full = full.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        self.add(Address::disk(host, name), full, attributes, [machine]);
+    }
+}

@@ -1,0 +1,397 @@
+//! Infrastructure end to end: the program against a stand-in for DigitalOcean's API, whose every request and
+//! answer is held to the vendor's description where that is at hand.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
+
+mod digitalocean;
+mod judge;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::{Mutex, PoisonError};
+
+use serde_json::{Value, json};
+
+use digitalocean::{Fault, Server, TOKEN};
+use judge::Judge;
+
+const CONFIG: &str = "\
+project: { name: shop }
+cloud:
+  provider: digitalocean
+  digitalocean:
+    region: fra1
+    size: s-1vcpu-1gb
+    image: debian-12-x64
+    ssh_keys: [\"3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa\"]
+    ssh_from: [198.51.100.0/24]
+services:
+  web: { role: gateway }
+environments:
+  staging:
+    hosts:
+      gateway: [app-1]
+      db: [{ name: db-1, volumes: [{ name: data, size: 10 }] }]
+";
+const COMPOSE: &str = "services:\n  web:\n    image: web:1\n";
+
+/// What there is when all is up.
+const ALL: [&str; 6] = [
+    "disk.db-1/data",
+    "firewall.gateways",
+    "firewall.hosts",
+    "machine.app-1",
+    "machine.db-1",
+    "vpc.fra1",
+];
+
+/// A project and the account that it works with.
+struct Shop {
+    folder: tempfile::TempDir,
+    server: Server,
+    /// The server lives as long as it does.
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Shop {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("stagecraft.yml"), CONFIG).unwrap();
+        fs::write(folder.path().join("docker-compose.yml"), COMPOSE).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
+        let server = runtime.block_on(Server::start());
+        Self { folder, server, _runtime: runtime }
+    }
+
+    fn up() -> Self {
+        let shop = Self::new();
+        shop.ok(&["up", "--yes"]);
+        shop
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stagecraft"));
+        command
+            .arg("infra")
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("DIGITALOCEAN_API_URL", format!("http://{}", self.server.address))
+            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn exits(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        let text = String::from_utf8_lossy(&output.stdout).into_owned()
+            + &String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}:\n{text}");
+        text
+    }
+
+    fn ok(&self, arguments: &[&str]) -> String {
+        self.exits(0, arguments)
+    }
+
+    fn edit(&self, from: &str, to: &str) {
+        let path = self.folder.path().join("stagecraft.yml");
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "no {from:?}");
+        fs::write(path, text.replace(from, to)).unwrap();
+    }
+
+    /// What the environment has, by address: one line for each object.
+    fn has(&self) -> Vec<String> {
+        let output = self.run(&["show", "--format", "json"]);
+        let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let found = found.as_object().unwrap().iter();
+        found
+            .flat_map(|(address, list)| vec![address.clone(); list.as_array().unwrap().len()])
+            .collect()
+    }
+
+    fn is_settled(&self) {
+        assert_eq!(self.has(), ALL);
+        let plan = self.ok(&["up", "--dry-run"]);
+        assert!(plan.contains("No changes"), "{plan}");
+        let account = self.server.account();
+        assert_eq!(
+            (account.droplets.len(), account.volumes.len(), account.vpcs.len()),
+            (2, 1, 1),
+            "an object was made twice"
+        );
+        assert_eq!(account.firewalls.len(), 2);
+    }
+
+    /// Holds all that was said so far to the description.
+    fn is_in_order(&self) {
+        let Some(judge) = Judge::digitalocean() else {
+            println!("!!! SKIPPED the description of DigitalOcean's API is not at hand");
+            return;
+        };
+        let account = self.server.account();
+        assert!(!account.log.is_empty());
+        let faults: BTreeSet<String> = account.log.iter().flat_map(|it| judge.faults(it)).collect();
+        assert!(faults.is_empty(), "{faults:#?}");
+    }
+}
+
+#[test]
+fn an_empty_account_fills_and_empties_again() {
+    let shop = Shop::new();
+    let strangers = {
+        let mut account = shop.server.account();
+        let droplet = json!({ "name": "app-1", "region": "fra1", "size": "s-1vcpu-1gb",
+            "image": "debian-12-x64", "tags": ["stagecraft:shop:production"] });
+        account.make_droplet(&droplet);
+        account.make_droplet(&json!({ "name": "app-1", "region": "fra1", "size": "s-1vcpu-1gb",
+            "image": "debian-12-x64" }));
+        account.make_vpc(&json!({ "name": "stagecraft.shop.production.fra1",
+            "region": "fra1", "description": "" }));
+        account.make_volume(&json!({ "name": "theirs", "region": "fra1", "size_gigabytes": 5,
+            "description": "stagecraft shop/production disk.db-1/data" }));
+        (account.droplets.clone(), account.vpcs.clone(), account.volumes.clone())
+    };
+    let planned = shop.ok(&["up", "--dry-run"]);
+    for line in [
+        "+ vpc.fra1",
+        "+ firewall.gateways",
+        "+ machine.app-1",
+        "s-1vcpu-1gb, debian-12-x64, fra1",
+        "+ disk.db-1/data",
+        "on machine.db-1, fra1, 10 GiB",
+        "Plan: 6 to add, 0 to change, 0 to destroy.",
+    ] {
+        assert!(planned.contains(line), "no {line:?} in:\n{planned}");
+    }
+    let made = shop.ok(&["up", "--yes"]);
+    assert!(made.contains("Apply complete") && made.contains("infrastructure change 1"), "{made}");
+    assert_eq!(shop.has(), ALL);
+    let again = shop.ok(&["up", "--yes"]);
+    assert!(again.contains("No changes"), "{again}");
+    let shown = shop.ok(&["show"]);
+    assert!(shown.contains("203.0.113."), "{shown}");
+
+    let refused = shop.exits(1, &["down", "--yes"]);
+    assert!(refused.contains("--confirm staging"), "{refused}");
+    assert_eq!(shop.has(), ALL);
+    let gone = shop.ok(&["down", "--confirm", "staging"]);
+    assert!(gone.contains("the data in it is lost"), "{gone}");
+    assert_eq!(shop.has(), Vec::<String>::new());
+    {
+        let account = shop.server.account();
+        let left = (account.droplets.clone(), account.vpcs.clone(), account.volumes.clone());
+        assert_eq!(left, strangers);
+        assert!(account.firewalls.is_empty());
+    }
+    shop.is_in_order();
+}
+
+#[test]
+fn what_holds_data_goes_only_when_it_may() {
+    let shop = Shop::up();
+    shop.edit("gateway: [app-1]", "gateway: [{ name: app-1, image: debian-13-x64 }]");
+    let blocked = shop.exits(1, &["up", "--yes"]);
+    assert!(blocked.contains("--allow-destroy machine.app-1"), "{blocked}");
+    shop.edit("image: debian-13-x64 }", "image: debian-13-x64, protect: true }");
+    let refused = shop.exits(1, &["up", "--yes", "--allow-destroy", "machine.app-1"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    let refused = shop.exits(1, &["down", "--confirm", "staging"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    shop.edit(", protect: true", "");
+    let done = shop.ok(&["up", "--yes", "--allow-destroy", "machine.app-1"]);
+    assert!(done.contains("-/+ machine.app-1"), "{done}");
+    assert!(done.contains("\"debian-12-x64\" -> \"debian-13-x64\""), "{done}");
+    assert!(done.contains("`image` can't be changed in place"), "{done}");
+    shop.is_settled();
+
+    // A disk goes along with a machine that is made anew, and stays where it is told to.
+    let before = shop.server.account().volumes.clone();
+    shop.edit("{ name: db-1,", "{ name: db-1, image: debian-13-x64,");
+    shop.ok(&["up", "--yes", "--allow-destroy", "machine.db-1"]);
+    shop.is_settled();
+    assert_eq!(
+        before.keys().collect::<Vec<_>>(),
+        shop.server.account().volumes.keys().collect::<Vec<_>>()
+    );
+    let kept = shop.ok(&["down", "--keep-volumes", "--confirm", "staging"]);
+    assert!(kept.contains("disk.db-1/data stays, with its data"), "{kept}");
+    assert_eq!(shop.has(), ["disk.db-1/data"]);
+    shop.ok(&["up", "--yes"]);
+    shop.is_settled();
+    shop.is_in_order();
+}
+
+fn every<K: Ord>(objects: &mut BTreeMap<K, Value>, edit: impl Fn(&mut Value)) {
+    objects.values_mut().for_each(edit);
+}
+
+#[test]
+fn what_a_person_changes_is_seen_and_put_right() {
+    let shop = Shop::up();
+    type Edit = fn(&mut digitalocean::Account);
+    let edits: [(&str, Edit); 9] = [
+        ("power", |account| every(&mut account.droplets, |it| it["status"] = "off".into())),
+        ("size", |account| {
+            every(&mut account.droplets, |it| it["size_slug"] = "s-2vcpu-2gb".into());
+        }),
+        ("tags", |account| {
+            account.tags.insert("stagecraft:shop:staging:old".into());
+            let tags = json!(["stagecraft:shop:staging", "stagecraft:shop:staging:old", "theirs"]);
+            every(&mut account.droplets, |it| it["tags"] = tags.clone());
+        }),
+        ("backups", |account| {
+            every(&mut account.droplets, |it| it["features"] = json!(["backups"]));
+        }),
+        ("attached_to", |account| {
+            account.volumes.values_mut().next().unwrap()["droplet_ids"] = json!([]);
+        }),
+        ("inbound", |account| {
+            let rule = json!({ "protocol": "tcp", "ports": "5432",
+                "sources": { "addresses": ["0.0.0.0/0"] } });
+            let firewall = account.firewalls.values_mut().next().unwrap();
+            firewall["inbound_rules"].as_array_mut().unwrap().push(rule);
+        }),
+        ("tags", |account| account.firewalls.values_mut().next().unwrap()["tags"] = json!([])),
+        ("is gone", |account| {
+            let id = account.firewalls.keys().next().unwrap().clone();
+            account.firewalls.remove(&id);
+        }),
+        ("+ disk.db-1/data", |account| account.volumes.clear()),
+    ];
+    for (said, edit) in edits {
+        edit(&mut shop.server.account());
+        let plan = shop.ok(&["up", "--dry-run"]);
+        assert!(plan.contains(said), "no {said:?} in:\n{plan}");
+        assert!(plan.contains("changed outside Stagecraft"), "{plan}");
+        shop.ok(&["up", "--yes"]);
+        shop.is_settled();
+    }
+    let theirs = json!("theirs");
+    let account = shop.server.account();
+    let kept = |it: &Value| it["tags"].as_array().unwrap().contains(&theirs);
+    assert!(account.droplets.values().any(kept), "a tag of somebody else's is gone");
+    drop(account);
+    shop.is_in_order();
+}
+
+#[test]
+fn a_disk_grows_where_it_is_and_never_shrinks_by_itself() {
+    let shop = Shop::up();
+    shop.edit("size: 10", "size: 20");
+    let grown = shop.ok(&["up", "--yes"]);
+    assert!(grown.contains("~ size_gib  10 -> 20"), "{grown}");
+    shop.edit("size: 20", "size: 15");
+    let refused = shop.exits(1, &["up", "--yes"]);
+    assert!(refused.contains("--allow-destroy disk.db-1/data"), "{refused}");
+    shop.is_in_order();
+}
+
+/// How many requests an `infra up` makes from nothing.
+fn requests_of_an_up() -> usize {
+    let shop = Shop::up();
+    shop.server.account().calls
+}
+
+/// Does the same to many things, some at a time: most of it is waiting.
+fn side_by_side<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync) {
+    let things = Mutex::new(things);
+    let next = || things.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while let Some(thing) = next() {
+                    work(thing);
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn nothing_is_made_twice_whatever_goes_wrong() {
+    let all = requests_of_an_up();
+    let faults = [Fault::Limit, Fault::Error, Fault::Drop];
+    let cases = faults.into_iter().flat_map(|fault| (1..=all).map(move |at| (at, fault)));
+    side_by_side(cases.collect(), |(at, fault)| {
+        let shop = Shop::new();
+        shop.server.account().faults.insert(at, fault);
+        let first = shop.run(&["up", "--yes"]);
+        let said = String::from_utf8_lossy(&first.stderr).into_owned();
+        assert!(!said.contains(TOKEN), "{said}");
+        shop.ok(&["up", "--yes"]);
+        shop.is_settled();
+    });
+}
+
+#[test]
+fn a_killed_up_is_finished_by_the_next() {
+    let all = requests_of_an_up();
+    side_by_side((1..=all).collect(), |at| {
+        let shop = Shop::new();
+        let mut up = shop.command(&["up", "--yes"]);
+        // No request is answered before it is known whom to kill.
+        let mut account = shop.server.account();
+        let mut process = up.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        account.kills = Some((at, process.id()));
+        drop(account);
+        assert_eq!(process.wait().unwrap().code(), None, "killed at request {at}");
+        shop.server.account().kills = None;
+        shop.ok(&["up", "--yes"]);
+        shop.is_settled();
+    });
+}
+
+/// Every place where a text is found: what was printed, and all files.
+fn places(folder: &Path, printed: &str, text: &str) -> Vec<String> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { walk(&path, found) } else { found.push(path) }
+        }
+    }
+    let mut files = Vec::new();
+    walk(folder, &mut files);
+    let holds = |path: &PathBuf| String::from_utf8_lossy(&fs::read(path).unwrap()).contains(text);
+    let mut found: Vec<String> =
+        files.into_iter().filter(holds).map(|path| path.display().to_string()).collect();
+    found.extend(printed.contains(text).then(|| "printed".to_owned()));
+    found
+}
+
+#[test]
+fn the_token_is_seen_nowhere() {
+    let shop = Shop::new();
+    let mut printed = shop.ok(&["up", "--verbose", "--yes"]);
+    printed += &shop.ok(&["up", "--format", "json"]);
+    printed += &shop.ok(&["show", "--format", "json"]);
+    let refused = shop
+        .command(&["show"])
+        .env("DIGITALOCEAN_ACCESS_TOKEN", format!("{TOKEN}-wrong"))
+        .output()
+        .unwrap();
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        refused.contains("Unable to authenticate you") && refused.contains("hint"),
+        "{refused}"
+    );
+    printed += &refused;
+    let missing = shop.command(&["show"]).env_remove("DIGITALOCEAN_ACCESS_TOKEN").output().unwrap();
+    let missing = String::from_utf8_lossy(&missing.stderr).into_owned();
+    assert!(missing.contains("$DIGITALOCEAN_ACCESS_TOKEN"), "{missing}");
+    assert_eq!(places(shop.folder.path(), &printed, TOKEN), Vec::<String>::new());
+    // Leaked on purpose, it would have been seen.
+    fs::write(shop.folder.path().join("leak"), TOKEN).unwrap();
+    assert_eq!(places(shop.folder.path(), TOKEN, TOKEN).len(), 2);
+}
