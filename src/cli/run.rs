@@ -72,14 +72,15 @@ pub async fn apply(
         show(plan, global);
     }
     if !plan.blocked.is_empty() {
-        return Err(Failure::new(
-            "nothing was changed: a part of the environment can't be planned",
-        )
-        .hint(
-            "mend what is blocked; for a host that is gone for good, take it out of the \
-                 configuration and give `--forget HOST`",
-        )
-        .into());
+        let hint = match plan.request.part {
+            Part::Application => {
+                "mend what is blocked; for a host that is gone for good, take it out of the \
+                 configuration and give `--forget HOST`"
+            }
+            Part::Infrastructure | Part::NoInfrastructure { .. } => "see what is blocked above",
+        };
+        let what = "nothing was changed: a part of the environment can't be planned";
+        return Err(Failure::new(what).hint(hint).into());
     }
     if plan.is_empty() || global.dry_run {
         return Ok(ExitCode::SUCCESS);

@@ -215,17 +215,21 @@ impl<'a> View<'a> {
                     }
                     _ => None,
                 }));
-                if matches!(change.address.kind(), Kind::Volume | Kind::Disk | Kind::Machine) {
-                    let lost = match change.address.kind() {
-                        Kind::Machine => "what is on it is lost",
-                        _ => "the data in it is lost",
-                    };
-                    parts.push(self.paint(Role::Destroy, lost));
-                }
+                parts.extend(self.loss(change));
                 Some(parts.join("; "))
             }
             Action::Create | Action::Update | Action::Replace => None,
         }
+    }
+
+    /// What is lost with something that is destroyed.
+    fn loss(&self, change: &Change) -> Option<String> {
+        let lost = match change.address.kind() {
+            Kind::Machine => "what is on it is lost",
+            Kind::Volume | Kind::Disk => "the data in it is lost",
+            _ => return None,
+        };
+        Some(self.paint(Role::Destroy, lost))
     }
 
     fn release(&self, change: &Change) -> String {
@@ -253,6 +257,9 @@ impl<'a> View<'a> {
         let hash = self.paint(Role::Dim, "#");
         self.causes(change).for_each(|cause| say(format!("{hash} {cause}")));
         self.fields(&change.fields).for_each(&mut say);
+        if change.action == Action::Replace {
+            self.loss(change).into_iter().for_each(&mut say);
+        }
         if let Some(diff) = &change.diff {
             self.diff(diff).for_each(&mut say);
         }

@@ -427,7 +427,7 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
         ),
         BlockedReason::WouldDestroyData if address.is_cloud() => (
             "it would be destroyed".to_owned(),
-            "take the change back, or say that it may go".to_owned(),
+            "take the change back, or allow what it says".to_owned(),
         ),
         BlockedReason::WouldDestroyData => (
             "it can't change without losing its data".to_owned(),

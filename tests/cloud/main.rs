@@ -214,6 +214,7 @@ fn what_holds_data_goes_only_when_it_may() {
     assert!(done.contains("-/+ machine.app-1"), "{done}");
     assert!(done.contains("\"debian-12-x64\" -> \"debian-13-x64\""), "{done}");
     assert!(done.contains("`image` can't be changed in place"), "{done}");
+    assert!(done.contains("what is on it is lost"), "{done}");
     shop.is_settled();
 
     // A disk goes along with a machine that is made anew, and stays where it is told to.
