@@ -1,12 +1,14 @@
 //! A finished model into the typed project: forms, profiles, env files, what services really use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::{Map as Object, Value as Json};
 
 use super::environment::Environment;
 use super::load::{Session, reason};
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use super::shape::{self, Flavour, Shape, Writer};
 use super::{
@@ -17,6 +19,10 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
 
 type Printed = Object<String, Json>;
+
+/// The lists of variables, which are gone through before they are printed.
+static RESOLVED: LazyLock<Places<()>> =
+    LazyLock::new(|| Places::new(&[("services.*.environment", ()), ("services.*.build.args", ())]));
 
 /// A resource in Compose's two prints.
 #[derive(Debug, Clone, Default)]
@@ -206,8 +212,7 @@ fn raw_node(node: &Node, path: &Path) -> Json {
         }
         // Compose prints an empty list as null, but where it has looked for doubles.
         Value::List(items) if items.is_empty() => {
-            let resolved = ["services.*.environment", "services.*.build.args"];
-            match unique::is_indexed(path) && !resolved.iter().any(|place| path.matches(place)) {
+            match unique::is_indexed(path) && RESOLVED.at(path).is_none_or(|p| p.here.is_none()) {
                 true => Json::Array(Vec::new()),
                 false => Json::Null,
             }

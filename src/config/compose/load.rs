@@ -418,7 +418,7 @@ impl Session<'_> {
 
     fn unique(&self, node: &mut Node) -> Result<(), Refused> {
         let mut problems = Problems::default();
-        unique::enforce(node, &Path::ROOT, self.lenient(), &mut problems);
+        unique::enforce(node, self.lenient(), &mut problems);
         problems.result()
     }
 

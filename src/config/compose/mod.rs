@@ -24,6 +24,7 @@ mod model;
 mod normalise;
 mod path;
 mod paths;
+mod places;
 mod problems;
 mod schema;
 mod shape;
