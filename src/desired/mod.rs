@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::compose::{Project, references_of};
 use crate::config::diagnostic::Diagnostic;
-use crate::model::definition::{fingerprint, limits, networks};
+use crate::model::definition::{LABEL_DEFINITION, fingerprint, label, limits, networks};
 use crate::model::{
     Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, EnvUse, FileSpec, Host, HostSpec,
     NetworkSpec, Object, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
@@ -233,7 +233,9 @@ impl Compiler<'_> {
         };
         let spec = ServiceSpec {
             service: name.to_owned(),
-            fingerprint: fingerprint(&definition),
+            // Where the rendering could write it down it need not be worked out again.
+            fingerprint: label(&definition, LABEL_DEFINITION)
+                .map_or_else(|| fingerprint(&definition), str::to_owned),
             image: definition.get("image").and_then(|i| i.as_str()).unwrap_or_default().to_owned(),
             pin: None,
             replicas: crate::model::definition::replicas(&definition),

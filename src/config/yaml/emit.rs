@@ -134,31 +134,9 @@ fn is_plain(string: &str) -> bool {
     let Some(first) = string.chars().next() else { return false };
     let word = (first.is_ascii_alphabetic() || matches!(first, '_' | '/' | '$'))
         || (first == '.' && string.starts_with("./"));
-    let calm = string.chars().all(|c| {
-        c.is_ascii_alphanumeric()
-            || matches!(
-                c,
-                '_' | '/'
-                    | '.'
-                    | '-'
-                    | ' '
-                    | ':'
-                    | '='
-                    | '@'
-                    | '+'
-                    | ','
-                    | '$'
-                    | '{'
-                    | '}'
-                    | '('
-                    | ')'
-                    | '?'
-                    | ';'
-                    | '~'
-                    | '<'
-                    | '>'
-            )
-    });
+    let calm = string
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_/.- :=@+,${}()?;~<>".contains(&byte));
     // `:` and braces start something in other places; `=` alone is a YAML 1.1 tag.
     word && calm
         && !string.contains(": ")
@@ -180,5 +158,11 @@ fn is_printable(c: char) -> bool {
 }
 
 fn pad(width: usize, out: &mut String) {
-    out.extend(std::iter::repeat_n(' ', width));
+    const SPACES: &str = "                                ";
+    let mut left = width;
+    while left > 0 {
+        let some = left.min(SPACES.len());
+        out.push_str(&SPACES[..some]);
+        left -= some;
+    }
 }
