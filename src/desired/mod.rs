@@ -4,6 +4,7 @@
 mod edges;
 mod placement;
 mod render;
+mod rendered;
 mod rollout;
 mod routes;
 pub mod traefik;
@@ -11,13 +12,15 @@ mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::config::compose::{Project, references_of};
+use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
-use crate::model::definition::{LABEL_DEFINITION, fingerprint, label, limits, networks};
+use crate::model::definition::{limits, networks};
 use crate::model::{
-    Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, EnvUse, FileSpec, Host, HostSpec,
-    NetworkSpec, Object, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
+    Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, FileSpec, Host, HostSpec, NetworkSpec,
+    Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
 };
+
+use rendered::{Gists, Rendered};
 
 pub use placement::{Placement, Places};
 pub use routes::Traffic;
@@ -73,6 +76,7 @@ pub fn compile(
         facts,
         places: Places::new(&blueprint.placements, project),
         sections: render::Sections::of(project),
+        gists: Gists::default(),
         traffic,
         resources: BTreeMap::new(),
         problems,
@@ -109,15 +113,16 @@ struct Compiler<'a> {
     facts: &'a Facts,
     places: Places<'a>,
     sections: render::Sections,
+    gists: Gists<'a>,
     traffic: Traffic,
     resources: BTreeMap<Address, Resource>,
     problems: Vec<Diagnostic>,
 }
 
-impl Compiler<'_> {
+impl<'a> Compiler<'a> {
     /// Everything on one host; nothing where nothing is placed on it.
     fn host(&mut self, host: &str) {
-        let names: Vec<&str> = self.places.on_host(host).collect();
+        let names: Vec<&'a str> = self.places.on_host(host).collect();
         if names.is_empty() {
             return;
         }
@@ -134,7 +139,7 @@ impl Compiler<'_> {
             self.add(address.clone(), Spec::Env(EnvSpec { path, source }), [ground.clone()]);
             base.insert(address);
         }
-        let mut definitions: BTreeMap<&str, Object> = BTreeMap::new();
+        let mut services: BTreeMap<&str, Rendered> = BTreeMap::new();
         let scene = render::Scene {
             blueprint: self.blueprint,
             project: self.project,
@@ -145,20 +150,20 @@ impl Compiler<'_> {
         for name in names {
             match render::service(&scene, host, name) {
                 Ok(definition) => {
-                    definitions.insert(name, definition);
+                    services.insert(name, self.gists.complete(name, definition));
                 }
                 Err(problem) => self.problems.push(problem),
             }
         }
-        let objects = render::objects(self.project, &definitions);
-        let text = stamp::stamped(&render::file(&self.sections, site, &definitions));
+        let objects = render::objects(self.project, &services);
+        let text = stamp::stamped(&render::file(&self.sections, site, &services));
         let file = Address::file(host, COMPOSE_FILE);
         let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
         let by_plugin = |name: &&str| self.blueprint.placements[*name].by_plugin;
-        if let (Some(content), true) = (&self.blueprint.plugin, definitions.keys().any(by_plugin)) {
+        if let (Some(content), true) = (&self.blueprint.plugin, services.keys().any(by_plugin)) {
             let (path, content) = (site.path(PLUGIN_FILE), content.clone());
             let spec = FileSpec { path, mode: PLUGIN_MODE, content };
             self.add(Address::file(host, PLUGIN_FILE), Spec::File(spec), [ground.clone()]);
@@ -173,8 +178,8 @@ impl Compiler<'_> {
             let spec = VolumeSpec { name: name.clone(), definition };
             self.add(Address::volume(host, key), Spec::Volume(spec), [ground.clone()]);
         }
-        for (name, definition) in definitions {
-            self.service(host, name, definition, &objects, &base);
+        for (name, rendered) in services {
+            self.service(host, name, rendered, &objects, &base);
         }
     }
 
@@ -182,10 +187,11 @@ impl Compiler<'_> {
         &mut self,
         host: &str,
         name: &str,
-        definition: Object,
+        rendered: Rendered,
         objects: &render::Objects,
         base: &BTreeSet<Address>,
     ) {
+        let Rendered { definition, gist } = rendered;
         let placement = &self.blueprint.placements[name];
         let published = render::published_for_others(&self.places, self.project, name);
         let mut rollout = match rollout::spec(
@@ -227,15 +233,9 @@ impl Compiler<'_> {
             Some(network) => network.name.clone(),
             None => key,
         };
-        let env = match definition.contains_key("env_file") {
-            true => EnvUse::All,
-            false => EnvUse::Keys(references_of(&definition)),
-        };
         let spec = ServiceSpec {
             service: name.to_owned(),
-            // Where the rendering could write it down it need not be worked out again.
-            fingerprint: label(&definition, LABEL_DEFINITION)
-                .map_or_else(|| fingerprint(&definition), str::to_owned),
+            fingerprint: gist.fingerprint.clone(),
             image: definition.get("image").and_then(|i| i.as_str()).unwrap_or_default().to_owned(),
             pin: None,
             replicas: crate::model::definition::replicas(&definition),
@@ -245,7 +245,7 @@ impl Compiler<'_> {
                 .get("container_name")
                 .and_then(|name| name.as_str())
                 .map(str::to_owned),
-            env,
+            env: gist.env.clone(),
             rollout,
             tier: self.places.tier(name),
             completes: self.places.completes(name),
