@@ -21,18 +21,19 @@ pub struct Objects {
     pub volumes: BTreeMap<String, String>,
 }
 
-/// What is rendered, and for whom.
+/// What is rendered, and for whom; the same for all hosts.
 pub struct Scene<'a> {
     pub blueprint: &'a Blueprint,
     pub project: &'a Project,
     pub facts: &'a Facts,
-    pub places: &'a Places<'a>,
-    pub traffic: &'a Traffic,
+    pub places: Places<'a>,
+    pub sections: Sections,
+    pub traffic: Traffic,
 }
 
 /// A service's definition as its host's Compose file has it, but for the label that says its digest.
 pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnostic> {
-    let Scene { blueprint, project, facts, places, traffic } = *scene;
+    let Scene { blueprint, project, facts, places, traffic, .. } = scene;
     let placement = &blueprint.placements[name];
     let mut definition = project.services[name].canonical.clone();
     for key in ["build", "profiles", "pull_policy", "scale", "develop", "depends_on"] {
