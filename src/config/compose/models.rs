@@ -13,7 +13,7 @@ use super::{Files, Interpolation, LoadOptions, Loaded, Variable};
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml::Map;
 
-/// Loads Compose files, and keeps the newest model for a load that asks for the same again.
+/// Loads Compose files, and keeps the newest model for one more load that asks for the same.
 #[derive(Default)]
 pub struct Models {
     newest: Mutex<Option<Model>>,
@@ -74,9 +74,10 @@ impl Models {
                 home: session.home().map(str::to_owned),
             };
             let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(model) = newest.as_ref().filter(|model| model.serves(&ground, env, files)) {
-                model.warnings.iter().for_each(|warning| session.warn(warning.clone()));
-                return Ok(model.merged.clone());
+            // It is large, and seldom asked for a third time: it is given away, not copied.
+            if let Some(model) = newest.take_if(|model| model.serves(&ground, env, files)) {
+                model.warnings.into_iter().for_each(|warning| session.warn(warning));
+                return Ok(model.merged);
             }
             let variables = RefCell::new(BTreeMap::new());
             let lookup = |name: &str| {
