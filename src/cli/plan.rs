@@ -50,17 +50,21 @@ impl Wish {
 
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
-    let plan = block_on(engine.plan(&args.wish.request()))?.plan;
-    run::show(&plan, global);
+    let planned = block_on(engine.plan(&args.wish.request()))?;
+    let plan = &planned.plan;
+    run::show(plan, global);
     if let Some(path) = &args.out {
-        std::fs::write(path, view::json::plan(&plan)).map_err(|error| {
+        std::fs::write(path, view::json::plan(plan)).map_err(|error| {
             Failure::new(format!("the plan can't be saved to {}: {error}", path.display()))
         })?;
         global.remark(&view::plan::saved(&path.display().to_string()));
     }
-    Ok(match (plan.blocked.is_empty(), plan.is_empty() || !args.detailed_exitcode) {
+    let code = match (plan.blocked.is_empty(), plan.is_empty() || !args.detailed_exitcode) {
         (false, _) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(CHANGES),
-    })
+    };
+    // The process ends, and all of it at once: to take what is large apart would take its time.
+    std::mem::forget((planned, engine));
+    Ok(code)
 }

@@ -13,7 +13,7 @@ use indexmap::IndexMap;
 
 use super::diagnostic::Span;
 
-pub use emit::emit;
+pub use emit::{emit, emit_entry};
 pub use parse::{parse, parse_all, source};
 pub use scalar::format_float;
 

@@ -4,20 +4,28 @@
 mod edges;
 mod placement;
 mod render;
+mod rendered;
 mod rollout;
 mod routes;
 pub mod traefik;
 mod variables;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::iter;
+use std::num::NonZero;
+use std::panic::resume_unwind;
+use std::thread;
 
-use crate::config::compose::{Project, references_of};
+use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
-use crate::model::definition::{fingerprint, limits, networks};
+use crate::model::definition::{limits, networks};
 use crate::model::{
-    Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, EnvUse, FileSpec, Host, HostSpec,
-    NetworkSpec, Object, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
+    Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, FileSpec, Host, HostSpec, NetworkSpec,
+    Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
 };
+
+use render::Scene;
+use rendered::{Gists, Rendered};
 
 pub use placement::{Placement, Places};
 pub use routes::Traffic;
@@ -66,37 +74,37 @@ pub fn compile(
     project: &Project,
     facts: &Facts,
 ) -> Result<Desired, Vec<Diagnostic>> {
-    let (traffic, problems) = Traffic::of(blueprint, project);
-    let mut compiler = Compiler {
+    let (traffic, mut problems) = Traffic::of(blueprint, project);
+    let scene = Scene {
         blueprint,
         project,
         facts,
         places: Places::new(&blueprint.placements, project),
         sections: render::Sections::of(project),
         traffic,
-        resources: BTreeMap::new(),
-        problems,
     };
-    for host in blueprint.hosts.keys() {
-        compiler.host(host);
+    let mut resources = BTreeMap::new();
+    for mut part in parts(&scene) {
+        resources.append(&mut part.resources);
+        problems.append(&mut part.problems);
     }
-    if compiler.problems.is_empty() {
-        compiler
+    if problems.is_empty() {
+        scene
             .traffic
-            .connect(blueprint, facts, &compiler.places, &mut compiler.resources)
+            .connect(blueprint, facts, &scene.places, &mut resources)
             .map_err(|problem| vec![problem])?;
-        edges::connect(blueprint, project, &compiler.places, &mut compiler.resources);
+        edges::connect(blueprint, project, &scene.places, &mut resources);
         return Ok(Desired {
             site: blueprint.site.clone(),
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
             protected: BTreeSet::new(),
-            resources: compiler.resources,
+            resources,
         });
     }
     // What is wrong with a host or a service is found wherever it matters; it is said once.
     let mut said: Vec<Diagnostic> = Vec::new();
-    for problem in compiler.problems {
+    for problem in problems {
         if !said.contains(&problem) {
             said.push(problem);
         }
@@ -104,30 +112,55 @@ pub fn compile(
     Err(said)
 }
 
-struct Compiler<'a> {
-    blueprint: &'a Blueprint,
-    project: &'a Project,
-    facts: &'a Facts,
-    places: Places<'a>,
-    sections: render::Sections,
-    traffic: Traffic,
+/// What some of the hosts come to.
+#[derive(Default)]
+struct Part {
     resources: BTreeMap<Address, Resource>,
     problems: Vec<Diagnostic>,
 }
 
-impl Compiler<'_> {
+/// All hosts in order, in as many parts as this machine works on at once.
+fn parts(scene: &Scene) -> Vec<Part> {
+    let hosts: Vec<&str> = scene.blueprint.hosts.keys().map(String::as_str).collect();
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
+    let size = hosts.len().div_ceil(at_once).max(1);
+    let (own, others) = hosts.split_at(size.min(hosts.len()));
+    thread::scope(|scope| {
+        let others: Vec<_> =
+            others.chunks(size).map(|hosts| scope.spawn(|| part(scene, hosts))).collect();
+        let own = part(scene, own);
+        let others = others.into_iter().map(|part| part.join());
+        let others = others.map(|part| part.unwrap_or_else(|panic| resume_unwind(panic)));
+        iter::once(own).chain(others).collect()
+    })
+}
+
+fn part(scene: &Scene, hosts: &[&str]) -> Part {
+    let mut compiler = Compiler { scene, gists: Gists::default(), part: Part::default() };
+    hosts.iter().for_each(|host| compiler.host(host));
+    compiler.part
+}
+
+/// Compiles hosts one after the other.
+struct Compiler<'a> {
+    scene: &'a Scene<'a>,
+    gists: Gists<'a>,
+    part: Part,
+}
+
+impl<'a> Compiler<'a> {
     /// Everything on one host; nothing where nothing is placed on it.
     fn host(&mut self, host: &str) {
-        let names: Vec<&str> = self.places.on_host(host).collect();
+        let names: Vec<&'a str> = self.scene.places.on_host(host).collect();
         if names.is_empty() {
             return;
         }
-        let site = &self.blueprint.site;
+        let site = &self.scene.blueprint.site;
         let ground = Address::host(host);
         self.add(ground.clone(), Spec::Host(HostSpec { directory: site.directory() }), []);
         let mut base: BTreeSet<Address> = [ground.clone()].into();
         if let Some(path) = site.env_path.clone() {
-            let source = match &self.facts.secret_keys {
+            let source = match &self.scene.facts.secret_keys {
                 Some(keys) => EnvSource::Secrets { keys: keys.clone() },
                 None => EnvSource::Host,
             };
@@ -135,47 +168,42 @@ impl Compiler<'_> {
             self.add(address.clone(), Spec::Env(EnvSpec { path, source }), [ground.clone()]);
             base.insert(address);
         }
-        let mut definitions: BTreeMap<&str, Object> = BTreeMap::new();
-        let scene = render::Scene {
-            blueprint: self.blueprint,
-            project: self.project,
-            facts: self.facts,
-            places: &self.places,
-            traffic: &self.traffic,
-        };
+        let mut services: BTreeMap<&str, Rendered> = BTreeMap::new();
         for name in names {
-            match render::service(&scene, host, name) {
+            match render::service(self.scene, host, name) {
                 Ok(definition) => {
-                    definitions.insert(name, definition);
+                    services.insert(name, self.gists.complete(name, definition));
                 }
-                Err(problem) => self.problems.push(problem),
+                Err(problem) => self.part.problems.push(problem),
             }
         }
-        let objects = render::objects(self.project, &definitions);
-        let text = stamp::stamped(&render::file(&self.sections, site, &definitions));
+        let objects = render::objects(self.scene.project, &services);
+        let text = stamp::stamped(&render::file(&self.scene.sections, site, &services));
         let file = Address::file(host, COMPOSE_FILE);
         let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
-        let by_plugin = |name: &&str| self.blueprint.placements[*name].by_plugin;
-        if let (Some(content), true) = (&self.blueprint.plugin, definitions.keys().any(by_plugin)) {
+        let by_plugin = |name: &&str| self.scene.blueprint.placements[*name].by_plugin;
+        if let (Some(content), true) =
+            (&self.scene.blueprint.plugin, services.keys().any(by_plugin))
+        {
             let (path, content) = (site.path(PLUGIN_FILE), content.clone());
             let spec = FileSpec { path, mode: PLUGIN_MODE, content };
             self.add(Address::file(host, PLUGIN_FILE), Spec::File(spec), [ground.clone()]);
         }
         for (key, name) in &objects.networks {
-            let definition = render::object(&self.project.networks[key].canonical);
+            let definition = render::object(&self.scene.project.networks[key].canonical);
             let spec = NetworkSpec { name: name.clone(), definition };
             self.add(Address::network(host, key), Spec::Network(spec), [ground.clone()]);
         }
         for (key, name) in &objects.volumes {
-            let definition = render::object(&self.project.volumes[key].canonical);
+            let definition = render::object(&self.scene.project.volumes[key].canonical);
             let spec = VolumeSpec { name: name.clone(), definition };
             self.add(Address::volume(host, key), Spec::Volume(spec), [ground.clone()]);
         }
-        for (name, definition) in definitions {
-            self.service(host, name, definition, &objects, &base);
+        for (name, rendered) in services {
+            self.service(host, name, rendered, &objects, &base);
         }
     }
 
@@ -183,16 +211,17 @@ impl Compiler<'_> {
         &mut self,
         host: &str,
         name: &str,
-        definition: Object,
+        rendered: Rendered,
         objects: &render::Objects,
         base: &BTreeSet<Address>,
     ) {
-        let placement = &self.blueprint.placements[name];
-        let published = render::published_for_others(&self.places, self.project, name);
-        let others = !published.is_empty();
-        let rollout = match rollout::spec(self.blueprint, self.project, name, &definition, others) {
+        let Rendered { definition, gist } = rendered;
+        let Scene { blueprint, project, places, .. } = self.scene;
+        let placement = &blueprint.placements[name];
+        let others = !render::published_for_others(places, project, name).is_empty();
+        let rollout = match rollout::spec(blueprint, project, name, &definition, others) {
             Ok(rollout) => rollout,
-            Err(problem) => return self.problems.push(problem),
+            Err(problem) => return self.part.problems.push(problem),
         };
         let on = networks(&definition);
         let mut after = base.clone();
@@ -204,17 +233,13 @@ impl Compiler<'_> {
         let mounted = render::volumes(&definition);
         let mounted = mounted.iter().filter(|key| objects.volumes.contains_key(**key));
         after.extend(mounted.map(|key| Address::volume(host, key)));
-        let docker_name = |key: String| match self.project.networks.get(&key) {
+        let docker_name = |key: String| match self.scene.project.networks.get(&key) {
             Some(network) => network.name.clone(),
             None => key,
         };
-        let env = match definition.contains_key("env_file") {
-            true => EnvUse::All,
-            false => EnvUse::Keys(references_of(&definition)),
-        };
         let spec = ServiceSpec {
             service: name.to_owned(),
-            fingerprint: fingerprint(&definition),
+            fingerprint: gist.fingerprint.clone(),
             image: definition.get("image").and_then(|i| i.as_str()).unwrap_or_default().to_owned(),
             pin: None,
             replicas: crate::model::definition::replicas(&definition),
@@ -224,10 +249,10 @@ impl Compiler<'_> {
                 .get("container_name")
                 .and_then(|name| name.as_str())
                 .map(str::to_owned),
-            env,
+            env: gist.env.clone(),
             rollout,
-            tier: self.places.tier(name),
-            completes: self.places.completes(name),
+            tier: self.scene.places.tier(name),
+            completes: self.scene.places.completes(name),
             release_command: placement.release_command.clone(),
             definition,
         };
@@ -236,6 +261,6 @@ impl Compiler<'_> {
 
     fn add(&mut self, address: Address, spec: Spec, after: impl IntoIterator<Item = Address>) {
         let after = after.into_iter().collect();
-        self.resources.insert(address, Resource { spec, after });
+        self.part.resources.insert(address, Resource { spec, after });
     }
 }

@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
+use super::rendered::Rendered;
 use super::{Blueprint, Facts, Places, Traffic, edges};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
-use crate::model::definition::{self, LABEL_DEFINITION, LABEL_ENVIRONMENT, fingerprint};
+use crate::model::definition::{self, LABEL_DEFINITION, LABEL_ENVIRONMENT};
 use crate::model::{Object, Site};
 
 /// Docker's names of the networks and volumes that a host's services use and Stagecraft makes, by
@@ -20,18 +21,19 @@ pub struct Objects {
     pub volumes: BTreeMap<String, String>,
 }
 
-/// What is rendered, and for whom.
+/// What is rendered, and for whom; the same for all hosts.
 pub struct Scene<'a> {
     pub blueprint: &'a Blueprint,
     pub project: &'a Project,
     pub facts: &'a Facts,
-    pub places: &'a Places<'a>,
-    pub traffic: &'a Traffic,
+    pub places: Places<'a>,
+    pub sections: Sections,
+    pub traffic: Traffic,
 }
 
-/// A service's definition as its host's Compose file has it.
+/// A service's definition as its host's Compose file has it, but for the label that says its digest.
 pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnostic> {
-    let Scene { blueprint, project, facts, places, traffic } = *scene;
+    let Scene { blueprint, project, facts, places, traffic, .. } = scene;
     let placement = &blueprint.placements[name];
     let mut definition = project.services[name].canonical.clone();
     for key in ["build", "profiles", "pull_policy", "scale", "develop", "depends_on"] {
@@ -84,9 +86,12 @@ pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnost
     }
     traffic.adapt(blueprint, facts, host, name, &mut definition)?;
     set(&mut definition, "labels", LABEL_ENVIRONMENT, blueprint.site.mark().into());
-    let made_from = fingerprint(&definition);
-    set(&mut definition, "labels", LABEL_DEFINITION, made_from.into());
     Ok(definition)
+}
+
+/// Labels a definition with its digest.
+pub fn label(definition: &mut Object, fingerprint: &str) {
+    set(definition, "labels", LABEL_DEFINITION, fingerprint.into());
 }
 
 fn set(definition: &mut Object, section: &str, key: &str, value: Value) {
@@ -202,10 +207,10 @@ pub fn published_for_others(places: &Places, project: &Project, name: &str) -> V
     ports.difference(&everywhere).copied().collect()
 }
 
-/// The networks and volumes that definitions use and that are not external.
-pub fn objects(project: &Project, definitions: &BTreeMap<&str, Object>) -> Objects {
+/// The networks and volumes that services use and that are not external.
+pub fn objects(project: &Project, services: &BTreeMap<&str, Rendered>) -> Objects {
     let mut objects = Objects::default();
-    for definition in definitions.values() {
+    for Rendered { definition, .. } in services.values() {
         for key in definition::networks(definition).into_iter().flatten() {
             if let Some(network) = project.networks.get(&key).filter(|n| !n.external) {
                 objects.networks.insert(key, network.name.clone());
@@ -240,42 +245,50 @@ pub struct Sections(BTreeMap<&'static str, Object>);
 impl Sections {
     /// A project's sections.
     pub fn of(project: &Project) -> Self {
-        let document = project.document();
-        let section = |name| Some((name, document.get(name)?.as_object()?.clone()));
-        Self(
-            ["networks", "volumes", "configs", "secrets"].into_iter().filter_map(section).collect(),
-        )
+        let networks = project.networks.iter().map(|(key, n)| (key.clone(), n.canonical.clone()));
+        let volumes = project.volumes.iter().map(|(key, v)| (key.clone(), v.canonical.clone()));
+        let configs = project.configs.iter().map(|(key, c)| (key.clone(), c.canonical.clone()));
+        let secrets = project.secrets.iter().map(|(key, s)| (key.clone(), s.canonical.clone()));
+        Self(BTreeMap::from([
+            ("networks", networks.collect()),
+            ("volumes", volumes.collect()),
+            ("configs", configs.collect()),
+            ("secrets", secrets.collect()),
+        ]))
+    }
+
+    /// A section as far as it is used, under its key; nothing where it is not.
+    fn used(&self, key: &str, used: &BTreeSet<String>) -> Object {
+        let section = self.0.get(key).into_iter().flatten();
+        let section = section.filter(|(name, _)| used.contains(*name));
+        let section: Object = section.map(|(name, value)| (name.clone(), value.clone())).collect();
+        let there = (!section.is_empty()).then(|| (key.to_owned(), section.into()));
+        there.into_iter().collect()
     }
 }
 
 /// The Compose file's text: the services, and of the other sections what they use.
-pub fn file(sections: &Sections, site: &Site, definitions: &BTreeMap<&str, Object>) -> String {
+pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rendered>) -> String {
+    let definitions = || services.values().map(|service| &service.definition);
     let networks: BTreeSet<String> =
-        definitions.values().filter_map(definition::networks).flatten().collect();
+        definitions().filter_map(definition::networks).flatten().collect();
     let sourced = |section: &str| -> BTreeSet<String> {
-        let entries = definitions.values().filter_map(|definition| definition.get(section));
+        let entries = definitions().filter_map(|definition| definition.get(section));
         let entries = entries.filter_map(Value::as_array).flatten();
         entries.filter_map(|entry| entry.get("source")?.as_str()).map(str::to_owned).collect()
     };
-    let mut document = Map::new();
-    document.insert("name".into(), site.compose_project().into());
-    let services: Map<String, Value> =
-        definitions.iter().map(|(name, d)| ((*name).to_owned(), d.clone().into())).collect();
-    document.insert("services".into(), services.into());
-    for (name, used) in [
-        ("networks", networks),
-        ("volumes", sourced("volumes")),
-        ("configs", sourced("configs")),
-        ("secrets", sourced("secrets")),
-    ] {
-        let section = sections.0.get(name).into_iter().flatten();
-        let section: Map<String, Value> = section
-            .filter(|(key, _)| used.contains(*key))
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect();
-        if !section.is_empty() {
-            document.insert(name.into(), section.into());
-        }
+    let mut before = Map::new();
+    before.insert("name".into(), site.compose_project().into());
+    before.extend(sections.used("networks", &networks));
+    before.extend(sections.used("configs", &sourced("configs")));
+    before.extend(sections.used("secrets", &sourced("secrets")));
+    // The services' entries are written already; in the order of keys, volumes alone follow them.
+    let mut text = yaml::emit(&before.into());
+    text.push_str("services:\n");
+    text.extend(services.values().map(|service| service.gist.entry.as_str()));
+    let volumes = sections.used("volumes", &sourced("volumes"));
+    if !volumes.is_empty() {
+        text.push_str(&yaml::emit(&volumes.into()));
     }
-    yaml::emit(&document.into())
+    text
 }

@@ -10,6 +10,8 @@ mod routes;
 mod service;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::resume_unwind;
+use std::thread;
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
@@ -83,6 +85,17 @@ impl Findings {
 /// A cycle among the desired resources, which a compiled configuration cannot have and a stored
 /// one should not.
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
+    // To write all of it down for its digest takes about as long as to compare it.
+    thread::scope(|scope| {
+        let digest = scope.spawn(|| digest_of(desired));
+        let plan = compare(desired, observed, request)?;
+        let desired_digest = digest.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok(Plan { desired_digest, ..plan })
+    })
+}
+
+/// The plan, but for the digest of what is desired.
+fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
     let mut findings = Findings::default();
     let mut wanted: BTreeMap<&str, Vec<(&Address, &Spec)>> = BTreeMap::new();
     for (address, resource) in &desired.resources {
@@ -148,7 +161,7 @@ pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result
         request: request.clone(),
         version: desired.version.clone(),
         base_release: observed.head.as_ref().map(|head| head.number),
-        desired_digest: digest_of(desired),
+        desired_digest: String::new(),
         observed_digest: observed_digest(observed, &changes),
         summary,
         falls_back_to: releasing::falls_back_to(observed, request, &changes),

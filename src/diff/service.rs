@@ -158,6 +158,6 @@ fn asleep(container: &Container, spec: &ServiceSpec) -> Option<&'static str> {
 
 /// Whether containers made from two definitions would be different.
 fn differ(one: &Object, other: &Object) -> bool {
-    // Mostly nothing differs, and that is seen without a copy.
-    one != other && comparable(one) != comparable(other)
+    // Mostly they are the same one, or nothing differs, and that is seen without a copy.
+    !std::ptr::eq(one, other) && one != other && comparable(one) != comparable(other)
 }

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::compose::{
-    self, Disk, Files, Interpolation, LoadOptions, Project, Variable, dotenv,
+    Disk, Files, Interpolation, LoadOptions, Models, Project, Variable, dotenv,
 };
 use crate::config::diagnostic::Diagnostic;
 use crate::config::stagecraft::{self, Config, Environment, State};
@@ -43,6 +43,8 @@ pub struct Workspace {
     pub warnings: Vec<Diagnostic>,
     /// The folder of the configuration file; other paths are relative to it.
     folder: PathBuf,
+    /// The Compose files as they were checked, to be loaded for an environment.
+    models: Models,
 }
 
 /// An environment opened for work.
@@ -65,9 +67,10 @@ impl Workspace {
     /// What is wrong in the files, or that they cannot be read.
     pub fn open(path: &Path) -> Result<Self, Problem> {
         let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-        let (config, warnings) =
-            stagecraft::load_project(path, &Disk::default()).map_err(Problem::Diagnostics)?;
-        Ok(Self { config, warnings, folder })
+        let models = Models::default();
+        let (config, warnings) = stagecraft::load_project(path, &Disk::default(), &models)
+            .map_err(Problem::Diagnostics)?;
+        Ok(Self { config, warnings, folder, models })
     }
 
     /// Loads the Compose files as templates for hosts.
@@ -86,7 +89,7 @@ impl Workspace {
         options.interpolation = Interpolation::Template;
         options.resolve_paths = false;
         options.resolve_env = false;
-        let loaded = compose::load(&options, &Disk::default()).map_err(Problem::Diagnostics)?;
+        let loaded = self.models.load(&options, &Disk::default()).map_err(Problem::Diagnostics)?;
         Ok(loaded.project)
     }
 

@@ -24,6 +24,8 @@ pub use plan::*;
 pub use release::*;
 pub use route::*;
 
+use std::io::{self, BufWriter, Write};
+
 use sha2::{Digest, Sha256};
 
 /// A JSON object with sorted keys, as Compose definitions are held everywhere.
@@ -36,16 +38,34 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 
 /// The SHA-256 of some bytes, in lower-case hexadecimal.
 pub fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
-    use std::fmt::Write;
-    Sha256::digest(bytes).iter().fold(String::with_capacity(64), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(digest: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let halves = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    halves.map(|half| char::from(DIGITS[usize::from(half)])).collect()
 }
 
 /// The SHA-256 of a value's canonical JSON (sorted keys, no white space): its content address.
 pub fn digest_of(value: &impl serde::Serialize) -> String {
-    // Every type of the model serialises: keys are strings and nothing in it can fail.
-    sha256_hex(serde_json::to_vec(value).unwrap_or_default())
+    // As it is written, so that what is large need not be held as text, too. Every type of the model
+    // serialises: keys are strings and nothing in it can fail.
+    let mut writer = BufWriter::with_capacity(16 << 10, Hashed(Sha256::new()));
+    let _ = serde_json::to_writer(&mut writer, value).map(|()| writer.flush());
+    hex(&writer.get_ref().0.clone().finalize())
+}
+
+/// What is written to it ends up in a digest.
+struct Hashed(Sha256);
+
+impl Write for Hashed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,12 +1,14 @@
 //! A finished model into the typed project: forms, profiles, env files, what services really use.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use serde_json::{Map as Object, Value as Json};
 
 use super::environment::Environment;
 use super::load::{Session, reason};
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use super::shape::{self, Flavour, Shape, Writer};
 use super::{
@@ -17,6 +19,10 @@ use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
 
 type Printed = Object<String, Json>;
+
+/// The lists of variables, which are gone through before they are printed.
+static RESOLVED: LazyLock<Places<()>> =
+    LazyLock::new(|| Places::new(&[("services.*.environment", ()), ("services.*.build.args", ())]));
 
 /// A resource in Compose's two prints.
 #[derive(Debug, Clone, Default)]
@@ -44,6 +50,8 @@ impl Prints {
 }
 
 type Section = BTreeMap<String, Prints>;
+/// Resources in the print that can be read back.
+type Canonical = BTreeMap<String, Printed>;
 
 /// Makes the project of a model.
 pub(super) fn project(
@@ -137,6 +145,12 @@ pub(super) fn project(
         secrets.retain(|name, _| used.secrets.contains(name));
         models.retain(|name, _| used.models.contains(name));
     }
+    let (services, enabled) = split(enabled);
+    let (network_prints, networks) = split(networks);
+    let (volume_prints, volumes) = split(volumes);
+    let (secret_prints, secrets) = split(secrets);
+    let (config_prints, configs) = split(configs);
+    let (_, models) = split(models);
     let extensions: BTreeMap<String, Json> = model
         .iter()
         .filter(|(key, _)| key.starts_with("x-"))
@@ -146,24 +160,24 @@ pub(super) fn project(
         Some(raw) => raw,
         None => print(
             &name,
-            &enabled,
+            services,
             [
-                ("networks", &networks),
-                ("volumes", &volumes),
-                ("secrets", &secrets),
-                ("configs", &configs),
+                ("networks", network_prints),
+                ("volumes", volume_prints),
+                ("secrets", secret_prints),
+                ("configs", config_prints),
             ],
             &extensions,
         ),
     };
-    let typed = |section: Section| -> BTreeMap<String, Service> {
+    let typed = |section: Canonical| -> BTreeMap<String, Service> {
         let services = section.into_iter();
-        services.map(|(name, prints)| (name, Service::from_canonical(prints.yaml))).collect()
+        services.map(|(name, object)| (name, Service::from_canonical(object))).collect()
     };
     Ok(Project {
         name,
         services: typed(enabled),
-        disabled: typed(disabled),
+        disabled: typed(split(disabled).1),
         networks: resources(networks, Network::from_canonical),
         volumes: resources(volumes, Volume::from_canonical),
         configs: resources(configs, Config::from_canonical),
@@ -185,8 +199,14 @@ fn formats(service: &Node) -> BTreeMap<String, String> {
     files.unwrap_or_default().iter().filter_map(entry).collect()
 }
 
-fn resources<T>(section: Section, typed: impl Fn(Json) -> T) -> BTreeMap<String, T> {
-    section.into_iter().map(|(name, prints)| (name, typed(Json::Object(prints.yaml)))).collect()
+fn resources<T>(section: Canonical, typed: impl Fn(Json) -> T) -> BTreeMap<String, T> {
+    section.into_iter().map(|(name, object)| (name, typed(Json::Object(object)))).collect()
+}
+
+/// The two prints of a section.
+fn split(section: Section) -> (Printed, Canonical) {
+    let prints = section.into_iter();
+    prints.map(|(name, p)| ((name.clone(), Json::Object(p.json)), (name, p.yaml))).unzip()
 }
 
 /// The model as it stands, which is all that Compose prints without interpolation.
@@ -206,8 +226,7 @@ fn raw_node(node: &Node, path: &Path) -> Json {
         }
         // Compose prints an empty list as null, but where it has looked for doubles.
         Value::List(items) if items.is_empty() => {
-            let resolved = ["services.*.environment", "services.*.build.args"];
-            match unique::is_indexed(path) && !resolved.iter().any(|place| path.matches(place)) {
+            match unique::is_indexed(path) && RESOLVED.at(path).is_none_or(|p| p.here.is_none()) {
                 true => Json::Array(Vec::new()),
                 false => Json::Null,
             }
@@ -222,22 +241,16 @@ fn raw_node(node: &Node, path: &Path) -> Json {
 
 fn print(
     name: &str,
-    services: &Section,
-    sections: [(&str, &Section); 4],
+    services: Printed,
+    sections: [(&str, Printed); 4],
     extensions: &BTreeMap<String, Json>,
 ) -> Json {
-    let object = |section: &Section| {
-        let entries = section.iter();
-        Json::Object(
-            entries.map(|(name, p)| (name.clone(), Json::Object(p.json.clone()))).collect(),
-        )
-    };
     let mut out = Printed::new();
     out.insert("name".to_owned(), Json::String(name.to_owned()));
-    out.insert("services".to_owned(), object(services));
+    out.insert("services".to_owned(), Json::Object(services));
     for (key, section) in sections {
         if !section.is_empty() {
-            out.insert(key.to_owned(), object(section));
+            out.insert(key.to_owned(), Json::Object(section));
         }
     }
     out.extend(extensions.iter().map(|(key, value)| (key.clone(), value.clone())));

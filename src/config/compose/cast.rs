@@ -1,8 +1,11 @@
 //! Interpolation of a whole file, and the types that some strings take once interpolated.
 
+use std::sync::LazyLock;
+
 use super::conceal;
 use super::interpolate::{Interpolator, Problem, has_reference};
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Node, Value};
@@ -16,53 +19,66 @@ enum Cast {
 }
 
 /// Compose casts interpolated strings in these places, before it validates them.
-const CASTS: &[(&str, Cast)] = &[
-    ("services.*.cpu_count", Cast::Integer),
-    ("services.*.cpu_percent", Cast::Number),
-    ("services.*.cpu_period", Cast::Integer),
-    ("services.*.cpu_quota", Cast::Integer),
-    ("services.*.cpu_rt_period", Cast::Integer),
-    ("services.*.cpu_rt_runtime", Cast::Integer),
-    ("services.*.cpus", Cast::Number),
-    ("services.*.cpu_shares", Cast::Integer),
-    ("services.*.init", Cast::Boolean),
-    ("services.*.deploy.replicas", Cast::Integer),
-    ("services.*.deploy.update_config.parallelism", Cast::Integer),
-    ("services.*.deploy.update_config.max_failure_ratio", Cast::Number),
-    ("services.*.deploy.rollback_config.parallelism", Cast::Integer),
-    ("services.*.deploy.rollback_config.max_failure_ratio", Cast::Number),
-    ("services.*.deploy.restart_policy.max_attempts", Cast::Integer),
-    ("services.*.deploy.placement.max_replicas_per_node", Cast::Integer),
-    ("services.*.healthcheck.retries", Cast::Integer),
-    ("services.*.healthcheck.disable", Cast::Boolean),
-    ("services.*.oom_kill_disable", Cast::Boolean),
-    ("services.*.oom_score_adj", Cast::Integer),
-    ("services.*.pids_limit", Cast::Integer),
-    ("services.*.ports.*.target", Cast::Integer),
-    ("services.*.privileged", Cast::Boolean),
-    ("services.*.read_only", Cast::Boolean),
-    ("services.*.scale", Cast::Integer),
-    ("services.*.stdin_open", Cast::Boolean),
-    ("services.*.tty", Cast::Boolean),
-    ("services.*.ulimits.*", Cast::Integer),
-    ("services.*.ulimits.*.hard", Cast::Integer),
-    ("services.*.ulimits.*.soft", Cast::Integer),
-    ("services.*.volumes.*.read_only", Cast::Boolean),
-    ("services.*.volumes.*.volume.nocopy", Cast::Boolean),
-    ("networks.*.external", Cast::Boolean),
-    ("networks.*.internal", Cast::Boolean),
-    ("networks.*.attachable", Cast::Boolean),
-    ("networks.*.enable_ipv4", Cast::Boolean),
-    ("networks.*.enable_ipv6", Cast::Boolean),
-    ("volumes.*.external", Cast::Boolean),
-    ("secrets.*.external", Cast::Boolean),
-    ("configs.*.external", Cast::Boolean),
-];
+static CASTS: LazyLock<Places<Cast>> = LazyLock::new(|| {
+    Places::new(&[
+        ("services.*.cpu_count", Cast::Integer),
+        ("services.*.cpu_percent", Cast::Number),
+        ("services.*.cpu_period", Cast::Integer),
+        ("services.*.cpu_quota", Cast::Integer),
+        ("services.*.cpu_rt_period", Cast::Integer),
+        ("services.*.cpu_rt_runtime", Cast::Integer),
+        ("services.*.cpus", Cast::Number),
+        ("services.*.cpu_shares", Cast::Integer),
+        ("services.*.init", Cast::Boolean),
+        ("services.*.deploy.replicas", Cast::Integer),
+        ("services.*.deploy.update_config.parallelism", Cast::Integer),
+        ("services.*.deploy.update_config.max_failure_ratio", Cast::Number),
+        ("services.*.deploy.rollback_config.parallelism", Cast::Integer),
+        ("services.*.deploy.rollback_config.max_failure_ratio", Cast::Number),
+        ("services.*.deploy.restart_policy.max_attempts", Cast::Integer),
+        ("services.*.deploy.placement.max_replicas_per_node", Cast::Integer),
+        ("services.*.healthcheck.retries", Cast::Integer),
+        ("services.*.healthcheck.disable", Cast::Boolean),
+        ("services.*.oom_kill_disable", Cast::Boolean),
+        ("services.*.oom_score_adj", Cast::Integer),
+        ("services.*.pids_limit", Cast::Integer),
+        ("services.*.ports.*.target", Cast::Integer),
+        ("services.*.privileged", Cast::Boolean),
+        ("services.*.read_only", Cast::Boolean),
+        ("services.*.scale", Cast::Integer),
+        ("services.*.stdin_open", Cast::Boolean),
+        ("services.*.tty", Cast::Boolean),
+        ("services.*.ulimits.*", Cast::Integer),
+        ("services.*.ulimits.*.hard", Cast::Integer),
+        ("services.*.ulimits.*.soft", Cast::Integer),
+        ("services.*.volumes.*.read_only", Cast::Boolean),
+        ("services.*.volumes.*.volume.nocopy", Cast::Boolean),
+        ("networks.*.external", Cast::Boolean),
+        ("networks.*.internal", Cast::Boolean),
+        ("networks.*.attachable", Cast::Boolean),
+        ("networks.*.enable_ipv4", Cast::Boolean),
+        ("networks.*.enable_ipv6", Cast::Boolean),
+        ("volumes.*.external", Cast::Boolean),
+        ("secrets.*.external", Cast::Boolean),
+        ("configs.*.external", Cast::Boolean),
+    ])
+});
 
 /// Interpolates every string below `node`, reporting every one that can't be.
 pub(super) fn interpolate(
     node: &mut Node,
     path: &Path,
+    with: &Interpolator,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) {
+    walk(node, path, CASTS.at(path), with, problems, warnings);
+}
+
+fn walk(
+    node: &mut Node,
+    path: &Path,
+    place: Option<&Places<Cast>>,
     with: &Interpolator,
     problems: &mut Problems,
     warnings: &mut Problems,
@@ -89,16 +105,20 @@ pub(super) fn interpolate(
                     });
                 }
             }
-            cast(node, path, problems, warnings);
+            if let Some(kind) = place.and_then(|place| place.here) {
+                cast(node, kind, path, problems, warnings);
+            }
         }
         Value::List(items) => {
+            let place = place.and_then(Places::item);
             for (index, item) in items.iter_mut().enumerate() {
-                interpolate(item, &path.index(index), with, problems, warnings);
+                walk(item, &path.index(index), place, with, problems, warnings);
             }
         }
         Value::Map(map) => {
             for (key, value) in map.iter_mut() {
-                interpolate(value, &path.key(key), with, problems, warnings);
+                let place = place.and_then(|place| place.key(key));
+                walk(value, &path.key(key), place, with, problems, warnings);
             }
         }
         _ => {}
@@ -139,12 +159,13 @@ pub(super) fn report(problem: Problem, path: &str, span: &Span) -> Diagnostic {
     }
 }
 
-fn cast(node: &mut Node, path: &Path, problems: &mut Problems, warnings: &mut Problems) {
-    // Every place has at least three steps.
-    if path.depth() < 3 {
-        return;
-    }
-    let Some((_, cast)) = CASTS.iter().find(|(pattern, _)| path.matches(pattern)) else { return };
+fn cast(
+    node: &mut Node,
+    cast: Cast,
+    path: &Path,
+    problems: &mut Problems,
+    warnings: &mut Problems,
+) {
     let Value::String(text) = &node.value else { return };
     if has_reference(text) {
         return;

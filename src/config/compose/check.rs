@@ -2,97 +2,123 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::sync::LazyLock;
 
 use serde_json::{Map as Object, Value as Json};
 
 use super::conceal;
 use super::interpolate::has_reference;
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
 use crate::config::yaml::{Map, Node, Value};
 
 type Printed = Object<String, Json>;
 
-/// Checks single values of a model that is otherwise complete.
-pub(super) fn values(model: &Node, lenient: bool, problems: &mut Problems) {
-    walk(model, &Path::ROOT, lenient, problems);
+/// What is checked of single values.
+#[derive(Debug, Clone, Copy)]
+enum Check {
+    /// A volume of others has no settings of ours.
+    Volume,
+    /// A config or secret has one of these keys.
+    Source(&'static [&'static str]),
+    /// A port's address is one.
+    Port,
+    /// A watched path is not empty.
+    Watched,
+    /// Devices are counted or named.
+    Devices,
 }
 
-fn walk(node: &Node, path: &Path, lenient: bool, problems: &mut Problems) {
-    let mut report = |message: String, span: &Span| {
-        let message = conceal::conceal(&format!("{path}{message}"), node);
-        problems.add(|| Diagnostic::error("compose::value", message).at(span, "here"));
-    };
-    if path.matches("volumes.*") {
-        if let Some(map) = node.as_map()
-            && map.get("external").and_then(Node::as_bool) == Some(true)
-        {
-            let own = |key: &str| !matches!(key, "name" | "external") && !key.starts_with("x-");
-            if let Some((key, entry)) = map.entries().find(|(key, _)| own(key)) {
-                report(format!(" is external, so `{key}` can't be set"), &entry.key);
-            }
-        }
-        return;
-    }
-    let file_keys: Option<&[&str]> = if path.matches("configs.*") {
-        Some(&["file", "environment", "content"])
-    } else if path.matches("secrets.*") {
-        Some(&["file", "environment"])
-    } else {
-        None
-    };
-    if let Some(keys) = file_keys {
-        let empty = Map::default();
-        let map = node.as_map().unwrap_or(&empty);
-        match keys.iter().filter(|key| map.contains_key(key)).count() {
-            0 if !map.contains_key("driver") && !map.contains_key("external") => {
-                report(format!(" needs one of {}", keys.join(", ")), &node.span);
-            }
-            0 | 1 => {}
-            _ => report(format!(" can have only one of {}", keys.join(", ")), &node.span),
-        }
-        return;
-    }
-    if path.matches("services.*.ports.*") {
-        let ip = node.as_map().and_then(|map| map.get("host_ip"));
-        if let Some(text) = ip.and_then(Node::as_str)
-            && !(lenient && has_reference(text))
-            && text.parse::<IpAddr>().is_err()
-        {
-            report(format!(": `{text}` is not an IP address"), &node.span);
-        }
-        return;
-    }
-    if path.matches("services.*.develop.watch.*.path") {
-        if node.as_str() == Some("") {
-            report(" is empty".to_owned(), &node.span);
-        }
-        return;
-    }
-    if path.matches("services.*.deploy.resources.reservations.devices.*")
-        || path.matches("services.*.gpus.*")
-    {
-        if let Some(map) = node.as_map()
-            && map.contains_key("count")
-            && map.contains_key("device_ids")
-        {
-            report(": `count` and `device_ids` exclude each other".to_owned(), &node.span);
-        }
-        return;
+static CHECKS: LazyLock<Places<Check>> = LazyLock::new(|| {
+    Places::new(&[
+        ("volumes.*", Check::Volume),
+        ("configs.*", Check::Source(&["file", "environment", "content"])),
+        ("secrets.*", Check::Source(&["file", "environment"])),
+        ("services.*.ports.*", Check::Port),
+        ("services.*.develop.watch.*.path", Check::Watched),
+        ("services.*.deploy.resources.reservations.devices.*", Check::Devices),
+        ("services.*.gpus.*", Check::Devices),
+    ])
+});
+
+/// Checks single values of a model that is otherwise complete.
+pub(super) fn values(model: &Node, lenient: bool, problems: &mut Problems) {
+    walk(model, &Path::ROOT, &CHECKS, lenient, problems);
+}
+
+fn walk(node: &Node, path: &Path, place: &Places<Check>, lenient: bool, problems: &mut Problems) {
+    if let Some(check) = place.here {
+        return value(check, node, path, lenient, problems);
     }
     match &node.value {
         Value::Map(map) => {
             for (key, value) in map.iter() {
-                walk(value, &path.key(key), lenient, problems);
+                if let Some(place) = place.key(key) {
+                    walk(value, &path.key(key), place, lenient, problems);
+                }
             }
         }
         Value::List(items) => {
+            let Some(place) = place.item() else { return };
             for (index, item) in items.iter().enumerate() {
-                walk(item, &path.index(index), lenient, problems);
+                walk(item, &path.index(index), place, lenient, problems);
             }
         }
         _ => {}
+    }
+}
+
+fn value(check: Check, node: &Node, path: &Path, lenient: bool, problems: &mut Problems) {
+    let mut report = |message: String, span: &Span| {
+        let message = conceal::conceal(&format!("{path}{message}"), node);
+        problems.add(|| Diagnostic::error("compose::value", message).at(span, "here"));
+    };
+    match check {
+        Check::Volume => {
+            if let Some(map) = node.as_map()
+                && map.get("external").and_then(Node::as_bool) == Some(true)
+            {
+                let own = |key: &str| !matches!(key, "name" | "external") && !key.starts_with("x-");
+                if let Some((key, entry)) = map.entries().find(|(key, _)| own(key)) {
+                    report(format!(" is external, so `{key}` can't be set"), &entry.key);
+                }
+            }
+        }
+        Check::Source(keys) => {
+            let empty = Map::default();
+            let map = node.as_map().unwrap_or(&empty);
+            match keys.iter().filter(|key| map.contains_key(key)).count() {
+                0 if !map.contains_key("driver") && !map.contains_key("external") => {
+                    report(format!(" needs one of {}", keys.join(", ")), &node.span);
+                }
+                0 | 1 => {}
+                _ => report(format!(" can have only one of {}", keys.join(", ")), &node.span),
+            }
+        }
+        Check::Port => {
+            let ip = node.as_map().and_then(|map| map.get("host_ip"));
+            if let Some(text) = ip.and_then(Node::as_str)
+                && !(lenient && has_reference(text))
+                && text.parse::<IpAddr>().is_err()
+            {
+                report(format!(": `{text}` is not an IP address"), &node.span);
+            }
+        }
+        Check::Watched => {
+            if node.as_str() == Some("") {
+                report(" is empty".to_owned(), &node.span);
+            }
+        }
+        Check::Devices => {
+            if let Some(map) = node.as_map()
+                && map.contains_key("count")
+                && map.contains_key("device_ids")
+            {
+                report(": `count` and `device_ids` exclude each other".to_owned(), &node.span);
+            }
+        }
     }
 }
 

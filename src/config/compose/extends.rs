@@ -43,7 +43,10 @@ pub(super) fn apply(
             Diagnostic::error("compose::schema", message).at(&services.span, "here"),
         ));
     };
-    let names: Vec<String> = services.keys().map(str::to_owned).collect();
+    // Most services extend nothing, and are left as they are.
+    let plain = |service: &Node| service.as_map().is_some_and(|map| !map.contains_key("extends"));
+    let extending = services.iter().filter(|(_, service)| !plain(service));
+    let names: Vec<String> = extending.map(|(name, _)| name.to_owned()).collect();
     let mut place = Place {
         file: file.to_string_lossy().into_owned(),
         dir: dir.to_owned(),

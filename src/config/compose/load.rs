@@ -53,6 +53,17 @@ pub(super) struct Place {
 
 /// Loads Compose files.
 pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
+    load_by(options, files, |session, env, place| {
+        session.load_model(&options.files, env, place, &[])
+    })
+}
+
+/// Loads Compose files of which somebody says the merged model.
+pub(super) fn load_by(
+    options: &LoadOptions,
+    files: &dyn Files,
+    merged: impl FnOnce(&Session, &Environment, &Place) -> Result<Map, Refused>,
+) -> Result<Loaded, Refused> {
     let Some(first) = options.files.first() else {
         return Err(vec![Diagnostic::error("compose::no-file", "no Compose file is named")]);
     };
@@ -85,7 +96,7 @@ pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diag
         loader_dir: dir.clone(),
         resolve_paths: options.resolve_paths,
     };
-    let mut model = session.load_model(&options.files, &env, &place, &[])?;
+    let mut model = merged(&session, &env, &place)?;
     if model.is_empty() {
         let message = format!("{} says nothing", session.display(first));
         return Err(vec![Diagnostic::error("compose::empty", message)]);
@@ -178,6 +189,11 @@ impl Session<'_> {
         if !warnings.iter().any(|known| known.message == warning.message) && warnings.len() < 100 {
             warnings.push(warning);
         }
+    }
+
+    /// The warnings so far.
+    pub fn warnings(&self) -> Vec<Diagnostic> {
+        self.warnings.borrow().clone()
     }
 
     /// A path as people would write it: from the project's folder, where it lies below.
@@ -418,7 +434,7 @@ impl Session<'_> {
 
     fn unique(&self, node: &mut Node) -> Result<(), Refused> {
         let mut problems = Problems::default();
-        unique::enforce(node, &Path::ROOT, self.lenient(), &mut problems);
+        unique::enforce(node, self.lenient(), &mut problems);
         problems.result()
     }
 

@@ -1,6 +1,9 @@
 //! Several files into one: each key by Compose's own rule, `!reset` and `!override` included.
 
+use std::sync::LazyLock;
+
 use super::path::Path;
+use super::places::Places;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml::{Map, Node, Tag, Value};
 
@@ -25,45 +28,45 @@ enum Rule {
     Pools,
 }
 
-const RULES: &[(&str, Rule)] = &[
-    ("networks.*.ipam.config", Rule::Pools),
-    ("networks.*.labels", Rule::Sequence),
-    ("volumes.*.labels", Rule::Sequence),
-    ("services.*.annotations", Rule::Sequence),
-    ("services.*.build", Rule::Build),
-    ("services.*.build.args", Rule::Sequence),
-    ("services.*.build.additional_contexts", Rule::Sequence),
-    ("services.*.build.extra_hosts", Rule::Hosts),
-    ("services.*.build.labels", Rule::Sequence),
-    ("services.*.command", Rule::Override),
-    ("services.*.depends_on", Rule::DependsOn),
-    ("services.*.deploy.labels", Rule::Sequence),
-    ("services.*.dns", Rule::Sequence),
-    ("services.*.dns_opt", Rule::Sequence),
-    ("services.*.dns_search", Rule::Sequence),
-    ("services.*.entrypoint", Rule::Override),
-    ("services.*.env_file", Rule::Sequence),
-    ("services.*.label_file", Rule::Sequence),
-    ("services.*.environment", Rule::Sequence),
-    ("services.*.extra_hosts", Rule::Hosts),
-    ("services.*.healthcheck.test", Rule::Override),
-    ("services.*.labels", Rule::Sequence),
-    ("services.*.logging", Rule::Logging),
-    ("services.*.models", Rule::Keys),
-    ("services.*.networks", Rule::Keys),
-    ("services.*.sysctls", Rule::Sequence),
-    ("services.*.tmpfs", Rule::Sequence),
-    ("services.*.ulimits.*", Rule::Override),
-];
+static RULES: LazyLock<Places<Rule>> = LazyLock::new(|| {
+    Places::new(&[
+        ("networks.*.ipam.config", Rule::Pools),
+        ("networks.*.labels", Rule::Sequence),
+        ("volumes.*.labels", Rule::Sequence),
+        ("services.*.annotations", Rule::Sequence),
+        ("services.*.build", Rule::Build),
+        ("services.*.build.args", Rule::Sequence),
+        ("services.*.build.additional_contexts", Rule::Sequence),
+        ("services.*.build.extra_hosts", Rule::Hosts),
+        ("services.*.build.labels", Rule::Sequence),
+        ("services.*.command", Rule::Override),
+        ("services.*.depends_on", Rule::DependsOn),
+        ("services.*.deploy.labels", Rule::Sequence),
+        ("services.*.dns", Rule::Sequence),
+        ("services.*.dns_opt", Rule::Sequence),
+        ("services.*.dns_search", Rule::Sequence),
+        ("services.*.entrypoint", Rule::Override),
+        ("services.*.env_file", Rule::Sequence),
+        ("services.*.label_file", Rule::Sequence),
+        ("services.*.environment", Rule::Sequence),
+        ("services.*.extra_hosts", Rule::Hosts),
+        ("services.*.healthcheck.test", Rule::Override),
+        ("services.*.labels", Rule::Sequence),
+        ("services.*.logging", Rule::Logging),
+        ("services.*.models", Rule::Keys),
+        ("services.*.networks", Rule::Keys),
+        ("services.*.sysctls", Rule::Sequence),
+        ("services.*.tmpfs", Rule::Sequence),
+        ("services.*.ulimits.*", Rule::Override),
+    ])
+});
 
 type Merged = Result<Node, Box<Diagnostic>>;
 
 /// What `base` becomes under `over`.
 pub(super) fn merge(base: Node, over: Node, path: &Path) -> Merged {
-    if path.depth() >= 3
-        && let Some((_, rule)) = RULES.iter().find(|(pattern, _)| path.matches(pattern))
-    {
-        return by_rule(*rule, base, over, path);
+    if let Some(rule) = RULES.at(path).and_then(|place| place.here) {
+        return by_rule(rule, base, over, path);
     }
     if over.is_null() {
         return Ok(base);

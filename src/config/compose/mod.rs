@@ -21,9 +21,11 @@ pub mod interpolate;
 mod load;
 mod merge;
 mod model;
+mod models;
 mod normalise;
 mod path;
 mod paths;
+mod places;
 mod problems;
 mod schema;
 mod shape;
@@ -39,6 +41,7 @@ pub use model::{
     Build, Condition, Config, Dependency, EnvFile, Healthcheck, Loaded, Mount, MountKind, Network,
     Port, Project, Secret, Service, Volume,
 };
+pub use models::Models;
 pub use units::{format_duration, parse_bytes, parse_duration};
 
 /// What is known about a variable that a Compose file mentions.

@@ -3,8 +3,11 @@
 mod ports;
 pub(super) mod volumes;
 
+use std::sync::LazyLock;
+
 use super::conceal;
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
@@ -24,61 +27,64 @@ type Outcome = Result<(), String>;
 type Transform = fn(&mut Node, Reading) -> Outcome;
 
 /// What is rewritten where.
-const FORMS: &[(&str, Transform)] = &[
-    ("services.*.build", build),
-    ("services.*.build.secrets.*", file_mount),
-    ("services.*.build.provenance", printed),
-    ("services.*.build.sbom", printed),
-    ("services.*.build.additional_contexts", key_values),
-    ("services.*.build.ssh", ssh),
-    ("services.*.depends_on", depends_on),
-    ("services.*.env_file", env_file),
-    ("services.*.label_file", string_or_list),
-    ("services.*.extends", extends),
-    ("services.*.gpus", gpus),
-    ("services.*.networks", keys),
-    ("services.*.models", keys),
-    ("services.*.volumes.*", volumes::rewrite),
-    ("services.*.dns", string_or_list),
-    ("services.*.devices.*", device),
-    ("services.*.secrets.*", file_mount),
-    ("services.*.configs.*", file_mount),
-    ("services.*.ports", ports::rewrite),
-    ("services.*.develop.watch.*.ignore", string_or_list),
-    ("services.*.develop.watch.*.include", string_or_list),
-    ("volumes.*", external),
-    ("networks.*", external),
-    ("secrets.*", external),
-    ("configs.*", external),
-];
+static FORMS: LazyLock<Places<Transform>> = LazyLock::new(|| {
+    Places::new(&[
+        ("services.*.build", build),
+        ("services.*.build.secrets.*", file_mount),
+        ("services.*.build.provenance", printed),
+        ("services.*.build.sbom", printed),
+        ("services.*.build.additional_contexts", key_values),
+        ("services.*.build.ssh", ssh),
+        ("services.*.depends_on", depends_on),
+        ("services.*.env_file", env_file),
+        ("services.*.label_file", string_or_list),
+        ("services.*.extends", extends),
+        ("services.*.gpus", gpus),
+        ("services.*.networks", keys),
+        ("services.*.models", keys),
+        ("services.*.volumes.*", volumes::rewrite),
+        ("services.*.dns", string_or_list),
+        ("services.*.devices.*", device),
+        ("services.*.secrets.*", file_mount),
+        ("services.*.configs.*", file_mount),
+        ("services.*.ports", ports::rewrite),
+        ("services.*.develop.watch.*.ignore", string_or_list),
+        ("services.*.develop.watch.*.include", string_or_list),
+        ("volumes.*", external),
+        ("networks.*", external),
+        ("secrets.*", external),
+        ("configs.*", external),
+    ])
+});
 
-const DEFAULTS: &[(&str, Transform)] = &[
-    ("services.*.build", default_context),
-    ("services.*.secrets.*", default_secret_target),
-    ("services.*.ports.*", default_port),
-    ("services.*.deploy.resources.reservations.devices.*", default_count),
-    ("services.*.gpus.*", default_count),
-];
+static DEFAULTS: LazyLock<Places<Transform>> = LazyLock::new(|| {
+    Places::new(&[
+        ("services.*.build", default_context),
+        ("services.*.secrets.*", default_secret_target),
+        ("services.*.ports.*", default_port),
+        ("services.*.deploy.resources.reservations.devices.*", default_count),
+        ("services.*.gpus.*", default_count),
+    ])
+});
 
 /// Rewrites the short forms below `node`.
 pub(super) fn canonical(node: &mut Node, reading: Reading, problems: &mut Problems) {
-    walk(node, &Path::ROOT, FORMS, reading, problems);
+    walk(node, &Path::ROOT, &FORMS, reading, problems);
 }
 
 /// Fills in what Compose fills in.
 pub(super) fn defaults(node: &mut Node, reading: Reading, problems: &mut Problems) {
-    walk(node, &Path::ROOT, DEFAULTS, reading, problems);
+    walk(node, &Path::ROOT, &DEFAULTS, reading, problems);
 }
 
 fn walk(
     node: &mut Node,
     path: &Path,
-    table: &[(&str, Transform)],
+    place: &Places<Transform>,
     reading: Reading,
     problems: &mut Problems,
 ) {
-    if path.depth() >= 2
-        && let Some((_, transform)) = table.iter().find(|(pattern, _)| path.matches(pattern))
+    if let Some(transform) = place.here
         && let Err(message) = transform(node, reading)
     {
         problems.add(|| conceal::error("compose::form", &format!("{path}: {message}"), node));
@@ -87,12 +93,15 @@ fn walk(
     match &mut node.value {
         Value::Map(map) => {
             for (key, value) in map.iter_mut() {
-                walk(value, &path.key(key), table, reading, problems);
+                if let Some(place) = place.key(key) {
+                    walk(value, &path.key(key), place, reading, problems);
+                }
             }
         }
         Value::List(items) => {
+            let Some(place) = place.item() else { return };
             for (index, item) in items.iter_mut().enumerate() {
-                walk(item, &path.index(index), table, reading, problems);
+                walk(item, &path.index(index), place, reading, problems);
             }
         }
         _ => {}

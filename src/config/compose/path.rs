@@ -1,4 +1,4 @@
-//! Where in a Compose model a value stands, and which patterns that place matches.
+//! Where in a Compose model a value stands.
 
 use std::fmt;
 
@@ -10,8 +10,9 @@ pub(super) struct Path<'a> {
     depth: usize,
 }
 
+/// What leads from a value to one in it.
 #[derive(Debug, Clone, Copy)]
-enum Step<'a> {
+pub(super) enum Step<'a> {
     Root,
     Key(&'a str),
     Index(usize),
@@ -28,36 +29,14 @@ impl<'a> Path<'a> {
         Path { parent: Some(self), step: Step::Index(index), depth: self.depth + 1 }
     }
 
-    /// Whether a dotted pattern describes this place; `*` stands for any one step.
-    pub fn matches(&self, pattern: &str) -> bool {
-        // Of a table's patterns nearly all end otherwise, and that is seen without taking them apart.
-        let ends_alike = match self.step {
-            Step::Key(key) => pattern.ends_with('*') || pattern.ends_with(key),
-            Step::Index(_) => pattern.ends_with('*'),
-            Step::Root => pattern.is_empty(),
-        };
-        if !ends_alike {
-            return false;
-        }
-        let mut path = self;
-        let mut parts = pattern.rsplit('.');
-        loop {
-            match (path.parent, parts.next()) {
-                (None, None) => return true,
-                (Some(parent), Some(part)) => {
-                    let same = match path.step {
-                        Step::Key(key) => part == "*" || part == key,
-                        Step::Index(_) => part == "*",
-                        Step::Root => false,
-                    };
-                    if !same {
-                        return false;
-                    }
-                    path = parent;
-                }
-                _ => return false,
-            }
-        }
+    /// The path without its last step.
+    pub fn parent(&self) -> Option<&'a Path<'a>> {
+        self.parent
+    }
+
+    /// The last step.
+    pub fn step(&self) -> Step<'a> {
+        self.step
     }
 
     /// How many steps lead here.
@@ -84,14 +63,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn patterns_match_step_by_step() {
+    fn a_path_prints_as_people_write_it() {
         let services = Path::ROOT.key("services");
         let web = services.key("a.b");
         let ports = web.key("ports");
-        let first = ports.index(0);
-        assert!(web.matches("services.*") && ports.matches("services.*.ports"));
-        assert!(first.matches("services.*.ports.*"));
-        assert!(!web.matches("services") && !web.matches("services.*.*"));
-        assert_eq!(first.to_string(), "services.a.b.ports[0]");
+        assert_eq!(ports.index(0).to_string(), "services.a.b.ports[0]");
     }
 }

@@ -1,9 +1,11 @@
 //! Relative paths into paths that start at the project's folder.
 
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::LazyLock;
 
 use super::files::{Files, join};
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml::{Map, Node, Value};
@@ -33,30 +35,30 @@ enum Kind {
     Volume,
 }
 
-const PLACES: &[(&str, Kind)] = &[
-    ("services.*.build.context", Kind::Context),
-    ("services.*.build.additional_contexts.*", Kind::Context),
-    ("services.*.build.ssh.*", Kind::Portable),
-    ("services.*.env_file.*.path", Kind::Path),
-    ("services.*.label_file.*", Kind::Path),
-    ("services.*.extends.file", Kind::Path),
-    ("services.*.develop.watch.*.path", Kind::Linked),
-    ("services.*.volumes.*", Kind::Mount),
-    ("configs.*.file", Kind::Portable),
-    ("secrets.*.file", Kind::Portable),
-    ("volumes.*", Kind::Volume),
-];
+static PLACES: LazyLock<Places<Kind>> = LazyLock::new(|| {
+    Places::new(&[
+        ("services.*.build.context", Kind::Context),
+        ("services.*.build.additional_contexts.*", Kind::Context),
+        ("services.*.build.ssh.*", Kind::Portable),
+        ("services.*.env_file.*.path", Kind::Path),
+        ("services.*.label_file.*", Kind::Path),
+        ("services.*.extends.file", Kind::Path),
+        ("services.*.develop.watch.*.path", Kind::Linked),
+        ("services.*.volumes.*", Kind::Mount),
+        ("configs.*.file", Kind::Portable),
+        ("secrets.*.file", Kind::Portable),
+        ("volumes.*", Kind::Volume),
+    ])
+});
 
 impl Resolver<'_> {
     /// Resolves every path below `node`.
     pub fn resolve(&self, node: &mut Node, problems: &mut Problems) {
-        self.walk(node, &Path::ROOT, problems);
+        self.walk(node, &Path::ROOT, &PLACES, problems);
     }
 
-    fn walk(&self, node: &mut Node, path: &Path, problems: &mut Problems) {
-        if path.depth() >= 2
-            && let Some((_, kind)) = PLACES.iter().find(|(pattern, _)| path.matches(pattern))
-        {
+    fn walk(&self, node: &mut Node, path: &Path, place: &Places<Kind>, problems: &mut Problems) {
+        if let Some(kind) = place.here {
             let source = node.as_map().map(|map| (map.get("type"), map.get("source")));
             if let (Kind::Mount, Some((Some(mount), None))) = (kind, source)
                 && mount.as_str() == Some("bind")
@@ -65,17 +67,20 @@ impl Resolver<'_> {
                 problems
                     .add(|| Diagnostic::error("compose::value", message).at(&node.span, "here"));
             }
-            return self.apply(node, *kind);
+            return self.apply(node, kind);
         }
         match &mut node.value {
             Value::Map(map) => {
                 for (key, value) in map.iter_mut() {
-                    self.walk(value, &path.key(key), problems);
+                    if let Some(place) = place.key(key) {
+                        self.walk(value, &path.key(key), place, problems);
+                    }
                 }
             }
             Value::List(items) => {
+                let Some(place) = place.item() else { return };
                 for (index, item) in items.iter_mut().enumerate() {
-                    self.walk(item, &path.index(index), problems);
+                    self.walk(item, &path.index(index), place, problems);
                 }
             }
             _ => {}

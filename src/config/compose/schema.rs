@@ -127,13 +127,18 @@ impl<'a> Validator<'a> {
         let mut failures: Vec<(bool, Vec<Violation>)> = Vec::new();
         let mut passed = 0;
         for alternative in alternatives {
+            let kind = self.resolve(alternative).and_then(|schema| schema.get("type"));
+            let typed = kind.is_some_and(|kind| has_type(node, kind));
+            // Of another type it fails, and what is wrong with it will not be told.
+            if kind.is_some() && !typed {
+                continue;
+            }
             let mut violations = Vec::new();
             self.check(node, alternative, path, key, &mut violations);
             if violations.is_empty() {
                 passed += 1;
             }
-            let kind = self.resolve(alternative).and_then(|schema| schema.get("type"));
-            failures.push((kind.is_some_and(|kind| has_type(node, kind)), violations));
+            failures.push((typed, violations));
         }
         match passed {
             1 => {}

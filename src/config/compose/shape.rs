@@ -185,9 +185,16 @@ impl Writer<'_> {
             Value::Null => return None,
             _ => return self.unexpected(node, "a mapping", path)?,
         };
+        // Few of many known keys are written: it is quicker to look those up among the fields.
+        let mut written = vec![None; fields.len()];
+        for (key, value) in map.iter() {
+            if let Some(at) = fields.iter().position(|field| field.key == key) {
+                written[at] = Some(value);
+            }
+        }
         let mut object = Object::new();
-        for field in fields {
-            let value = map.get(field.key).and_then(|value| {
+        for (field, value) in fields.iter().zip(written) {
+            let value = value.and_then(|value: &Node| {
                 let inner = path.key(field.key);
                 if value.is_null() { None } else { self.write(value, &field.shape, &inner) }
             });

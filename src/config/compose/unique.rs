@@ -1,10 +1,12 @@
 //! Which items of a list are the same item, so that an override replaces instead of doubling it.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use super::conceal;
 use super::normalise::volumes;
 use super::path::Path;
+use super::places::Places;
 use super::problems::Problems;
 use crate::config::yaml::{Map, Node, Value};
 
@@ -27,54 +29,66 @@ enum Index {
     EnvFile,
 }
 
-const INDEXES: &[(&str, Index)] = &[
-    ("networks.*.labels", Index::Key),
-    ("networks.*.ipam.options", Index::Key),
-    ("services.*.annotations", Index::Key),
-    ("services.*.build.args", Index::Key),
-    ("services.*.build.additional_contexts", Index::Key),
-    ("services.*.build.platform", Index::Key),
-    ("services.*.build.tags", Index::Key),
-    ("services.*.build.labels", Index::Key),
-    ("services.*.cap_add", Index::Key),
-    ("services.*.cap_drop", Index::Key),
-    ("services.*.configs", Index::File("")),
-    ("services.*.deploy.labels", Index::Key),
-    ("services.*.devices", Index::Device),
-    ("services.*.dns", Index::Key),
-    ("services.*.dns_opt", Index::Key),
-    ("services.*.dns_search", Index::Key),
-    ("services.*.environment", Index::Key),
-    ("services.*.env_file", Index::EnvFile),
-    ("services.*.expose", Index::Expose),
-    ("services.*.labels", Index::Key),
-    ("services.*.links", Index::Key),
-    ("services.*.networks.*.aliases", Index::Key),
-    ("services.*.networks.*.link_local_ips", Index::Key),
-    ("services.*.ports", Index::Port),
-    ("services.*.profiles", Index::Key),
-    ("services.*.secrets", Index::File("/run/secrets")),
-    ("services.*.sysctls", Index::Key),
-    ("services.*.tmpfs", Index::Key),
-    ("services.*.volumes", Index::Mount),
-];
+static INDEXES: LazyLock<Places<Index>> = LazyLock::new(|| {
+    Places::new(&[
+        ("networks.*.labels", Index::Key),
+        ("networks.*.ipam.options", Index::Key),
+        ("services.*.annotations", Index::Key),
+        ("services.*.build.args", Index::Key),
+        ("services.*.build.additional_contexts", Index::Key),
+        ("services.*.build.platform", Index::Key),
+        ("services.*.build.tags", Index::Key),
+        ("services.*.build.labels", Index::Key),
+        ("services.*.cap_add", Index::Key),
+        ("services.*.cap_drop", Index::Key),
+        ("services.*.configs", Index::File("")),
+        ("services.*.deploy.labels", Index::Key),
+        ("services.*.devices", Index::Device),
+        ("services.*.dns", Index::Key),
+        ("services.*.dns_opt", Index::Key),
+        ("services.*.dns_search", Index::Key),
+        ("services.*.environment", Index::Key),
+        ("services.*.env_file", Index::EnvFile),
+        ("services.*.expose", Index::Expose),
+        ("services.*.labels", Index::Key),
+        ("services.*.links", Index::Key),
+        ("services.*.networks.*.aliases", Index::Key),
+        ("services.*.networks.*.link_local_ips", Index::Key),
+        ("services.*.ports", Index::Port),
+        ("services.*.profiles", Index::Key),
+        ("services.*.secrets", Index::File("/run/secrets")),
+        ("services.*.sysctls", Index::Key),
+        ("services.*.tmpfs", Index::Key),
+        ("services.*.volumes", Index::Mount),
+    ])
+});
 
 /// Keeps one of each item in the lists that have names; the last one stands in the first's place.
-pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mut Problems) {
+pub(super) fn enforce(model: &mut Node, lenient: bool, problems: &mut Problems) {
+    walk(model, &Path::ROOT, &INDEXES, lenient, problems);
+}
+
+fn walk(
+    node: &mut Node,
+    path: &Path,
+    place: &Places<Index>,
+    lenient: bool,
+    problems: &mut Problems,
+) {
     match &mut node.value {
         Value::Map(map) => {
             for (key, value) in map.iter_mut() {
-                enforce(value, &path.key(key), lenient, problems);
+                if let Some(place) = place.key(key) {
+                    walk(value, &path.key(key), place, lenient, problems);
+                }
             }
         }
-        Value::List(items) if path.depth() >= 3 => {
-            let Some((_, index)) = INDEXES.iter().find(|(pattern, _)| path.matches(pattern)) else {
-                return;
-            };
+        Value::List(items) => {
+            let Some(index) = place.here else { return };
             let mut kept: Vec<Node> = Vec::with_capacity(items.len());
             let mut seen: HashMap<String, usize> = HashMap::new();
             for (at, item) in items.drain(..).enumerate() {
-                match name(*index, &item, lenient) {
+                match name(index, &item, lenient) {
                     Ok(name) => match seen.get(&name) {
                         Some(earlier) => kept[*earlier] = item,
                         None => {
@@ -99,7 +113,7 @@ pub(super) fn enforce(node: &mut Node, path: &Path, lenient: bool, problems: &mu
 
 /// Whether items have names at this place.
 pub(super) fn is_indexed(path: &Path) -> bool {
-    INDEXES.iter().any(|(pattern, _)| path.matches(pattern))
+    INDEXES.at(path).is_some_and(|place| place.here.is_some())
 }
 
 fn name(index: Index, item: &Node, lenient: bool) -> Result<String, String> {

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::compose::Files;
+use crate::config::compose::{Files, Models};
 use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Node, Value};
 use crate::model;
@@ -50,13 +50,14 @@ pub fn load(path: &Path, files: &dyn Files) -> Result<(Config, Vec<Diagnostic>),
 }
 
 /// Loads and checks a file together with the Compose files that it names: what is wrong in either,
-/// or between them, comes back at once.
+/// or between them, comes back at once. The Compose files' model is among `models` then.
 pub fn load_project(
     path: &Path,
     files: &dyn Files,
+    models: &Models,
 ) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
     let mut draft = Draft::read(path, files)?;
-    draft.compare(files);
+    draft.compare(files, models);
     draft.finish()
 }
 
@@ -107,14 +108,15 @@ impl Draft {
     }
 
     /// Compares the file with the Compose files that it names.
-    fn compare(&mut self, files: &dyn Files) {
+    fn compare(&mut self, files: &dyn Files, models: &Models) {
         let Some(file) = self.file.as_ref().or(self.stand_in.as_ref()) else { return };
         if self.faults.touch("compose") {
             return;
         }
         let compose = file.compose.iter().map(|path| self.folder.join(&***path)).collect();
         // Which values there are is an environment's matter; names can be checked now.
-        let found = match ComposeNames::read(compose, &file.project.name, &BTreeMap::new(), files) {
+        let (project, none) = (&file.project.name, BTreeMap::new());
+        let found = match ComposeNames::read(compose, project, &none, files, models) {
             Ok((names, mut warnings)) => {
                 warnings.extend(names::against(file, &self.faults, &names));
                 warnings

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::config::compose::{self, Files, Interpolation, LoadOptions, Variable};
+use crate::config::compose::{Files, Interpolation, LoadOptions, Models, Variable};
 use crate::config::diagnostic::{Diagnostic, Span, did_you_mean};
 
 use super::check::homeless;
@@ -35,6 +35,7 @@ impl ComposeNames {
         project: &str,
         variables: &BTreeMap<String, String>,
         files: &dyn Files,
+        models: &Models,
     ) -> Result<(Self, Vec<Diagnostic>), Vec<Diagnostic>> {
         let asked = RefCell::new(BTreeSet::new());
         let lookup = |name: &str| {
@@ -50,7 +51,7 @@ impl ComposeNames {
         options.interpolation = Interpolation::Template;
         options.resolve_paths = false;
         options.resolve_env = false;
-        let loaded = compose::load(&options, files)?;
+        let loaded = models.load(&options, files)?;
         let services = loaded.project.services.keys().map(|name| {
             let span = loaded.project.spans.get(name).cloned();
             (name.clone(), span)
@@ -79,7 +80,8 @@ impl Config {
     /// What is wrong in the Compose files with the variables of one environment.
     pub fn check_values(&self, environment: &Environment, files: &dyn Files) -> Vec<Diagnostic> {
         let project = &self.file.project.name;
-        match ComposeNames::read(self.compose_files(), project, &environment.variables, files) {
+        let (compose, models) = (self.compose_files(), Models::default());
+        match ComposeNames::read(compose, project, &environment.variables, files, &models) {
             Ok((_, warnings)) => warnings,
             Err(errors) => errors,
         }

@@ -6,7 +6,7 @@ use std::path::Path;
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 use super::*;
-use crate::config::compose::Memory;
+use crate::config::compose::{Memory, Models};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::Transport;
 
@@ -475,7 +475,7 @@ volumes: { data: {} }
 /// Everything that is wrong with a file and the Compose files.
 fn project(text: &str, compose: &str) -> Vec<Diagnostic> {
     let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
-    match load_project(Path::new("stagecraft.yml"), &files) {
+    match load_project(Path::new("stagecraft.yml"), &files, &Models::default()) {
         Ok((_, warnings)) => warnings,
         Err(problems) => problems,
     }
@@ -519,7 +519,12 @@ fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
 }
 
 fn wrong_project_without_compose(text: &str) -> Vec<Diagnostic> {
-    load_project(Path::new("stagecraft.yml"), &Memory::new([("stagecraft.yml", text)])).unwrap_err()
+    load_project(
+        Path::new("stagecraft.yml"),
+        &Memory::new([("stagecraft.yml", text)]),
+        &Models::default(),
+    )
+    .unwrap_err()
 }
 
 #[test]
@@ -528,7 +533,8 @@ fn values_are_checked_for_each_environment() {
     let text =
         "project: { name: a }\nenvironments: { qa: { replicas: many }, dev: { replicas: 2 } }\n";
     let files = Memory::new([("stagecraft.yml", text), ("docker-compose.yml", compose)]);
-    let (config, _) = load_project(Path::new("stagecraft.yml"), &files).unwrap();
+    let (config, _) =
+        load_project(Path::new("stagecraft.yml"), &files, &Models::default()).unwrap();
     let found = |name| config.check_values(&config.environment(name).unwrap(), &files);
     assert_eq!(brief(&found("dev")), "");
     insta::assert_snapshot!(brief(&found("qa")), @r#"1 `"${REPLICAS}"` here | compose::type | services.api.deploy.replicas must be a whole number, not `…` | -"#);

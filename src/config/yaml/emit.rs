@@ -1,6 +1,6 @@
 //! Data into YAML that every reader understands alike, YAML 1.1 ones included.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// Data as a YAML document in block style. Keys keep their order; a string is quoted wherever a
 /// reader could take it for something else (`yes`, `0123`, `1:30`, `null`, `2024-01-31`).
@@ -17,19 +17,25 @@ pub fn emit(value: &Value) -> String {
     out
 }
 
+/// An entry of a document in block style, as `emit` writes it where it lies `indent` deep.
+pub fn emit_entry(key: &str, map: &Map<String, Value>, indent: usize) -> String {
+    let mut out = String::new();
+    pad(indent, &mut out);
+    text(key, &mut out);
+    if map.is_empty() {
+        out.push_str(": {}\n");
+        return out;
+    }
+    out.push_str(":\n");
+    pad(indent + 2, &mut out);
+    mapping(map, indent + 2, &mut out);
+    out
+}
+
 /// A mapping or list, each entry on lines of its own.
 fn block(value: &Value, indent: usize, out: &mut String) {
     match value {
-        Value::Object(map) => {
-            for (index, (key, value)) in map.iter().enumerate() {
-                if index > 0 {
-                    pad(indent, out);
-                }
-                text(key, out);
-                out.push(':');
-                entry(value, indent, out);
-            }
-        }
+        Value::Object(map) => mapping(map, indent, out),
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
                 if index > 0 {
@@ -46,6 +52,17 @@ fn block(value: &Value, indent: usize, out: &mut String) {
             }
         }
         _ => {}
+    }
+}
+
+fn mapping(map: &Map<String, Value>, indent: usize, out: &mut String) {
+    for (index, (key, value)) in map.iter().enumerate() {
+        if index > 0 {
+            pad(indent, out);
+        }
+        text(key, out);
+        out.push(':');
+        entry(value, indent, out);
     }
 }
 
@@ -134,31 +151,9 @@ fn is_plain(string: &str) -> bool {
     let Some(first) = string.chars().next() else { return false };
     let word = (first.is_ascii_alphabetic() || matches!(first, '_' | '/' | '$'))
         || (first == '.' && string.starts_with("./"));
-    let calm = string.chars().all(|c| {
-        c.is_ascii_alphanumeric()
-            || matches!(
-                c,
-                '_' | '/'
-                    | '.'
-                    | '-'
-                    | ' '
-                    | ':'
-                    | '='
-                    | '@'
-                    | '+'
-                    | ','
-                    | '$'
-                    | '{'
-                    | '}'
-                    | '('
-                    | ')'
-                    | '?'
-                    | ';'
-                    | '~'
-                    | '<'
-                    | '>'
-            )
-    });
+    let calm = string
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || b"_/.- :=@+,${}()?;~<>".contains(&byte));
     // `:` and braces start something in other places; `=` alone is a YAML 1.1 tag.
     word && calm
         && !string.contains(": ")
@@ -180,5 +175,11 @@ fn is_printable(c: char) -> bool {
 }
 
 fn pad(width: usize, out: &mut String) {
-    out.extend(std::iter::repeat_n(' ', width));
+    const SPACES: &str = "                                ";
+    let mut left = width;
+    while left > 0 {
+        let some = left.min(SPACES.len());
+        out.push_str(&SPACES[..some]);
+        left -= some;
+    }
 }

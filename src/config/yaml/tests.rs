@@ -173,6 +173,15 @@ fn emitted_text_reads_back_as_the_same_data() {
 }
 
 /// Data whose strings are as odd as they come.
+#[test]
+fn an_entry_is_written_as_in_its_document() {
+    for map in [json!({}), json!({"a": {"b": [1, {"c": "d"}]}, "e": {}, "f": "x\ny\n"})] {
+        let whole = emit(&json!({"services": {"web": map}}));
+        let entry = emit_entry("web", map.as_object().unwrap(), 2);
+        assert_eq!(whole, format!("services:\n{entry}"));
+    }
+}
+
 fn odd_data() -> impl proptest::strategy::Strategy<Value = serde_json::Value> {
     use proptest::prelude::*;
     let word = prop_oneof![
