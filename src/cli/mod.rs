@@ -20,6 +20,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::config::diagnostic::Diagnostic;
 use crate::engine::{CONFIG_FILE, Engine, Problem, Workspace};
 use crate::model::Failure;
 use crate::view::style::ColorChoice;
@@ -188,6 +189,15 @@ impl Global {
         self.remark(&text);
     }
 
+    /// Says what is doubtful, to people.
+    fn warn(&self, warnings: &[Diagnostic]) {
+        if self.format != Format::Json {
+            for warning in warnings {
+                self.remark(&view::error::diagnostic(warning, self.paint_errors()));
+            }
+        }
+    }
+
     /// Opens the environment that was asked for, or the only one there is.
     fn open(&self) -> Result<Engine, Problem> {
         self.open_named(self.env.as_deref())
@@ -225,11 +235,7 @@ impl Global {
             }
         };
         let engine = open(workspace, &name)?;
-        if self.format != Format::Json {
-            for warning in engine.warnings() {
-                self.remark(&view::error::diagnostic(warning, self.paint_errors()));
-            }
-        }
+        self.warn(engine.warnings());
         Ok(engine)
     }
 

@@ -52,6 +52,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
     let planned = block_on(engine.plan(&args.wish.request()))?;
     let plan = &planned.plan;
+    global.warn(&planned.warnings);
     run::show(plan, global);
     if let Some(path) = &args.out {
         std::fs::write(path, view::json::plan(plan)).map_err(|error| {

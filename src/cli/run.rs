@@ -67,6 +67,7 @@ pub async fn apply(
     global: &Global,
 ) -> Result<ExitCode, Problem> {
     let plan = &planned.plan;
+    global.warn(&planned.warnings);
     // JSON output of an apply is its events; the plan has a verb of its own.
     if global.format != Format::Json || plan.is_empty() || global.dry_run {
         show(plan, global);

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::config::compose::{
-    Disk, Files, Interpolation, LoadOptions, Models, Project, Variable, dotenv,
+    Disk, Files, Interpolation, LoadOptions, Loaded, Models, Variable, dotenv,
 };
 use crate::config::diagnostic::Diagnostic;
 use crate::config::stagecraft::{self, Config, Environment, State};
@@ -79,7 +79,7 @@ impl Workspace {
         variables: &dyn Fn(&str) -> Variable,
         profiles: Vec<String>,
         project_name: Option<String>,
-    ) -> Result<Project, Problem> {
+    ) -> Result<Loaded, Problem> {
         let files = self.config.file.compose.0.iter();
         let files: Vec<PathBuf> =
             files.map(|path| self.folder.join(path.value.to_string())).collect();
@@ -89,8 +89,7 @@ impl Workspace {
         options.interpolation = Interpolation::Template;
         options.resolve_paths = false;
         options.resolve_env = false;
-        let loaded = self.models.load(&options, &Disk::default()).map_err(Problem::Diagnostics)?;
-        Ok(loaded.project)
+        self.models.load(&options, &Disk::default()).map_err(Problem::Diagnostics)
     }
 
     /// The names of the environments.
@@ -190,13 +189,14 @@ impl Engine {
     }
 
     /// Loads the Compose project as this environment's hosts will read it.
-    fn project(&self, variables: &Variables) -> Result<Project, Problem> {
+    fn project(&self, variables: &Variables) -> Result<Loaded, Problem> {
         let lookup = |name: &str| variables.lookup(name);
         let name = self.site.compose_project();
-        let mut project = self.workspace.load_compose(&lookup, Vec::new(), Some(name.clone()))?;
+        let mut loaded = self.workspace.load_compose(&lookup, Vec::new(), Some(name.clone()))?;
         // A service that the environment asks for runs, whatever its profiles say.
         let requested = |service: &String| self.environment.service(service).requested;
-        let wanted: BTreeSet<String> = project
+        let wanted: BTreeSet<String> = loaded
+            .project
             .disabled
             .iter()
             .filter(|(service, _)| requested(service))
@@ -204,10 +204,11 @@ impl Engine {
             .collect();
         if !wanted.is_empty() {
             let profiles = wanted.into_iter().collect();
-            project = self.workspace.load_compose(&lookup, profiles, Some(name))?;
-            project.services.retain(|name, service| service.profiles.is_empty() || requested(name));
+            loaded = self.workspace.load_compose(&lookup, profiles, Some(name))?;
+            let services = &mut loaded.project.services;
+            services.retain(|name, service| service.profiles.is_empty() || requested(name));
         }
-        Ok(project)
+        Ok(loaded)
     }
 }
 

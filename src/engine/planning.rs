@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::{Engine, Problem, host_keys};
+use crate::config::compose::Loaded;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::stagecraft::{Driver, Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
@@ -20,6 +22,8 @@ pub struct Planned {
     pub desired: Desired,
     /// What is.
     pub observed: Observed,
+    /// What is doubtful in the Compose files with this environment's variables.
+    pub warnings: Vec<Diagnostic>,
     /// Every host that was looked at.
     pub hosts: Arc<BTreeMap<String, Host>>,
 }
@@ -31,6 +35,7 @@ impl Engine {
     /// The configuration cannot be compiled, or the release to go back to cannot be read.
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
         let (mut observed, hosts) = self.look(&request.forget).await?;
+        let mut warnings = Vec::new();
         let desired = match request.rollback_to {
             _ if observed.cloud.is_some() => self.infrastructure(request)?,
             Some(number) => {
@@ -38,11 +43,11 @@ impl Engine {
                 self.earlier(number).await?
             }
             None if observed.is_blind() => self.nothing(),
-            None => self.compile(request, &observed)?,
+            None => self.compile(request, &observed, &mut warnings)?,
         };
         self.read_deployed(&desired, &mut observed);
         let plan = diff::plan(&desired, &observed, request)?;
-        Ok(Planned { plan, desired, observed, hosts: Arc::new(hosts) })
+        Ok(Planned { plan, desired, observed, warnings, hosts: Arc::new(hosts) })
     }
 
     /// What is desired where nothing is known of the world: what hosts offer to interpolation
@@ -58,7 +63,12 @@ impl Engine {
     }
 
     /// The desired state of the configuration.
-    fn compile(&self, request: &Request, observed: &Observed) -> Result<Desired, Problem> {
+    fn compile(
+        &self,
+        request: &Request,
+        observed: &Observed,
+        warnings: &mut Vec<Diagnostic>,
+    ) -> Result<Desired, Problem> {
         // A version stays until another is named: `apply` after `deploy` changes nothing.
         let in_force = observed.head.as_ref().and_then(|head| head.version_in_force());
         let version = request.version.clone().or(in_force.map(str::to_owned));
@@ -79,7 +89,9 @@ impl Engine {
             values.insert("IMAGE_TAG".to_owned(), version.clone());
         }
         let on_host = host_keys(self.secrets.as_ref(), &keys);
-        let project = self.project(&Variables { values, on_host })?;
+        let Loaded { project, warnings: found } = self.project(&Variables { values, on_host })?;
+        // Those of the files alone were given when they were opened.
+        warnings.extend(found.into_iter().filter(|warning| !self.warnings().contains(warning)));
         let facts = Facts {
             version,
             secret_keys: self.secrets.as_ref().map(|secrets| secrets.keys()),

@@ -119,3 +119,17 @@ fn what_routes_and_rollouts_cannot_do_is_refused() {
         assert!(!edge.path(".stagecraft").exists(), "{found}");
     }
 }
+
+#[test]
+fn a_variable_that_nobody_sets_is_told_of() {
+    let edge = Project::of("edge");
+    edge.edit(COMPOSE, "PathPrefix(`/`)", "Host(`${DOMAIN}`)");
+    for verb in [&["plan"][..], &["apply", "--dry-run"]] {
+        let found = edge.ok(verb);
+        let told = found.matches("the variable `DOMAIN` is not set").count();
+        assert_eq!(told, 1, "{found}");
+    }
+    edge.edit(CONFIG, "    world: simulated", "    world: simulated\n    variables: { DOMAIN: x }");
+    let found = edge.ok(&["plan"]);
+    assert!(!found.contains("not set"), "{found}");
+}
