@@ -85,7 +85,7 @@ TABLE
       exit 4
     fi
   fi
-  sleep 0.1 2>/dev/null || sleep 1
+  sleep 0.05 2>/dev/null || sleep 1
 done
 "#;
 
