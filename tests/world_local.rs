@@ -54,6 +54,8 @@ impl Here {
                 user: None,
                 port: None,
                 identity_file: None,
+                host_key: None,
+                private_address: None,
                 transport: Transport::Local,
                 roles: Default::default(),
             },

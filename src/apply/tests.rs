@@ -96,6 +96,8 @@ async fn run_plan(
         user: None,
         port: None,
         identity_file: None,
+        host_key: None,
+        private_address: None,
         transport: Transport::Ssh,
         roles: BTreeSet::new(),
     };

@@ -60,7 +60,9 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
                 Some(given) if given == name => Global { yes: true, ..global.clone() },
                 Some(given) => {
                     let what = format!("`--confirm {given}` is not the environment, {name}");
-                    return Err(Failure::new(what).into());
+                    return Err(Failure::new(what)
+                        .hint("give the name of the environment whose machines are to go")
+                        .into());
                 }
                 None if global.yes && !global.dry_run => {
                     return Err(Failure::new("`--yes` does not confirm this")

@@ -21,7 +21,7 @@ use crate::config::diagnostic::Diagnostic;
 use crate::model::definition::{limits, networks};
 use crate::model::{
     Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, FileSpec, Host, HostSpec, NetworkSpec,
-    Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
+    Protection, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
 };
 
 use render::Scene;
@@ -98,7 +98,7 @@ pub fn compile(
             site: blueprint.site.clone(),
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
-            protected: BTreeSet::new(),
+            protection: Protection::Nothing,
             resources,
         });
     }

@@ -172,7 +172,8 @@ pub(super) fn mesh_ip(
     if let Some(ip) = facts.mesh_ips.get(host) {
         return Ok(ip.clone());
     }
-    let address = &blueprint.hosts[host].address;
+    let at = &blueprint.hosts[host];
+    let address = at.private_address.as_ref().unwrap_or(&at.address);
     address.parse::<IpAddr>().map(|ip| ip.to_string()).map_err(|_| {
         let message = format!(
             "services on other hosts need {host}'s IP address, and neither its mesh client nor \

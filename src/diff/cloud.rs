@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{Findings, Proposal, fields};
 use crate::model::{
     Act, Action, Address, Attribute, Blocked, BlockedReason, CLOUD, Cause, CloudObject, CloudSpec,
-    CloudState, Desired, Effect, Kind, Note, Part, Request, Rule, Spec,
+    CloudState, Desired, Effect, FIXED, Kind, Note, Part, Request, Rule, Spec,
 };
 
 /// Compares everything that the cloud has, or should have, of an environment. `drifts` says that the
@@ -147,7 +147,9 @@ impl Comparison<'_> {
             if self.desired.resources.contains_key(address) {
                 continue;
             }
-            if keep_disks && address.kind() == Kind::Disk {
+            if found.iter().all(|object| object.given.contains_key(FIXED)) {
+                self.findings.notes.insert(Note::Fixed { address: address.clone() });
+            } else if keep_disks && address.kind() == Kind::Disk {
                 self.findings.notes.insert(Note::VolumeKept { address: address.clone() });
             } else if self.may_destroy(address) {
                 gone.insert(address, found);
@@ -177,7 +179,7 @@ impl Comparison<'_> {
     /// Whether an object may be destroyed: what holds data only where somebody said so, and nothing that
     /// is protected.
     fn may_destroy(&self, address: &Address) -> bool {
-        if self.desired.protected.contains(address) {
+        if self.desired.protection.covers(address) {
             return false;
         }
         !holds_data(address)
@@ -187,7 +189,7 @@ impl Comparison<'_> {
 
     /// `why` ends with what would be done to the object.
     fn refuse(&mut self, address: &Address, why: &str) {
-        let detail = match self.desired.protected.contains(address) {
+        let detail = match self.desired.protection.covers(address) {
             true => format!("{why} {address} is refused: it is protected by `protect: true`"),
             false => format!(
                 "{why} {address} loses what is on it; `--allow-destroy {address}` allows that"

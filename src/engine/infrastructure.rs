@@ -1,10 +1,11 @@
 //! What an environment has in its cloud: which cloud that is, and what it should have.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use super::{Engine, Problem, Workspace};
+use super::{Engine, Problem, Workspace, site};
 use crate::config::stagecraft::{self, CloudProvider, Environment};
-use crate::model::{CloudState, Desired, Failure, Part, Request, Site};
+use crate::model::{Address, CloudState, Desired, Failure, Part, Protection, Request, Site};
 use crate::provider::digitalocean::{self, DigitalOcean};
 use crate::world::Cloud;
 
@@ -17,7 +18,7 @@ pub(super) fn open(
     workspace: &Workspace,
     environment: &Environment,
     site: &Site,
-) -> Result<Box<dyn Cloud>, Problem> {
+) -> Result<Arc<dyn Cloud>, Problem> {
     if environment.world == stagecraft::World::Simulated {
         let what = format!("environment `{}` is simulated; it is in no cloud", environment.name);
         return Err(Failure::new(what).hint("name another one with --env").into());
@@ -28,9 +29,54 @@ pub(super) fn open(
     })?;
     match cloud.provider {
         CloudProvider::DigitalOcean => {
-            Ok(Box::new(DigitalOcean::open(&cloud.digitalocean.token_env, site)?))
+            Ok(Arc::new(DigitalOcean::open(&cloud.digitalocean.token_env, site)?))
         }
     }
+}
+
+/// Gives hosts for which nothing says where they are the addresses and keys that the cloud knows.
+///
+/// # Errors
+/// The cloud can't be asked, or has no machine for one of them.
+pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Result<(), Problem> {
+    let made = environment.machines.iter().filter(|(_, machine)| machine.made);
+    let lost: Vec<String> = made.map(|(name, _)| name.clone()).collect();
+    let is_elsewhere = environment.has_mesh_names()
+        || environment.world != stagecraft::World::Hosts
+        || workspace.config.file.cloud.is_none();
+    if lost.is_empty() || is_elsewhere {
+        return Ok(());
+    }
+    let site = site(environment);
+    let state = open(workspace, environment, &site)?.survey()?;
+    let mut missing = Vec::new();
+    for name in lost {
+        let machine = state.objects.get(&Address::machine(&name)).and_then(|found| found.first());
+        let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
+        let Some((address, host)) = given("public_ip").zip(environment.hosts.get_mut(&name)) else {
+            missing.push(name);
+            continue;
+        };
+        host.address = address;
+        host.private_address = given("private_ip");
+        host.host_key = given("host_key");
+        if host.host_key.is_none() {
+            return Err(Failure::new(format!(
+                "the cloud does not say by which key {name} is known"
+            ))
+            .hint("set `address:` at the host, and log in once by hand; `ssh` decides then")
+            .into());
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the cloud has no machine with an address for {}",
+        missing.join(", ")
+    ))
+    .hint("`stagecraft infra up` makes it, and waits until it has one")
+    .into())
 }
 
 impl Engine {
@@ -39,15 +85,25 @@ impl Engine {
         let file = &self.workspace.config.file;
         let cloud = file.cloud.as_ref().ok_or_else(|| Failure::new("there is no cloud"))?;
         let mesh = file.network.provider;
-        let mut desired = match cloud.provider {
-            CloudProvider::DigitalOcean => {
+        let mut desired = match (request.part, cloud.provider) {
+            (Part::Infrastructure, CloudProvider::DigitalOcean) => {
                 digitalocean::desired(&self.environment, &cloud.digitalocean, mesh, &self.site)?
             }
+            _ => self.nothing(),
         };
-        if request.part != Part::Infrastructure {
-            desired.resources = BTreeMap::new();
-        }
+        desired.hosts = BTreeMap::new();
+        desired.protection = self.protection();
         Ok(desired)
+    }
+
+    fn protection(&self) -> Protection {
+        if self.environment.protect {
+            return Protection::Everything;
+        }
+        let machines = self.environment.machines.iter();
+        Protection::Hosts(
+            machines.filter(|(_, machine)| machine.protect).map(|(name, _)| name.clone()).collect(),
+        )
     }
 
     /// What the cloud has of the environment.

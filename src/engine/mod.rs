@@ -92,6 +92,18 @@ impl Workspace {
         self.models.load(&options, &Disk::default()).map_err(Problem::Diagnostics)
     }
 
+    /// An environment that has hosts.
+    fn deployable(&self, name: &str) -> Result<Environment, Problem> {
+        let environment = self.config.environment(name)?;
+        if environment.hosts.is_empty() {
+            let what = format!("environment `{name}` has no hosts to deploy to");
+            return Err(Failure::new(what)
+                .hint("give it `hosts:`, or name another environment with --env")
+                .into());
+        }
+        Ok(environment)
+    }
+
     /// The names of the environments.
     pub fn environments(&self) -> Vec<String> {
         self.config.environments().map(str::to_owned).collect()
@@ -108,9 +120,12 @@ impl Engine {
         let operator = Operator::Here(workspace.folder.clone());
         let read = compose_reader();
         let ours = read.clone();
-        Self::open_with(workspace, name, operator, read, |workspace, environment, site, secrets| {
+        let mut environment = workspace.deployable(name)?;
+        infrastructure::locate(&workspace, &mut environment)?;
+        let open = |workspace: &Workspace, environment: &_, site: &_, secrets: Option<&_>| {
             open_world(&workspace.folder, environment, site, secrets, &ours)
-        })
+        };
+        Self::open_with(workspace, environment, operator, read, open)
     }
 
     /// Opens what an environment has in its cloud.
@@ -125,7 +140,9 @@ impl Engine {
                 let folder = workspace.folder.join(infrastructure::STATE).join(&environment.name);
                 Ok((Arc::new(World::Cloud(cloud)), Store::Local(LocalStore::new(folder))))
             };
-        Self::open_with(workspace, name, operator, compose_reader(), open)
+        // Where no host is left there may be machines.
+        let environment = workspace.config.environment(name)?;
+        Self::open_with(workspace, environment, operator, compose_reader(), open)
     }
 
     /// Opens an environment on a world and a store of the caller's choice: how tests work in one
@@ -141,12 +158,13 @@ impl Engine {
         operator: Operator,
     ) -> Result<Self, Problem> {
         let open = |_: &_, _: &_, _: &_, _: Option<&_>| Ok((Arc::new(world), store));
-        Self::open_with(workspace, name, operator, compose_reader(), open)
+        let environment = workspace.deployable(name)?;
+        Self::open_with(workspace, environment, operator, compose_reader(), open)
     }
 
     fn open_with(
         workspace: Workspace,
-        name: &str,
+        environment: Environment,
         operator: Operator,
         read_compose: ReadCompose,
         open: impl FnOnce(
@@ -156,18 +174,7 @@ impl Engine {
             Option<&Secrets>,
         ) -> Result<(Arc<World>, Store), Problem>,
     ) -> Result<Self, Problem> {
-        let environment = workspace.config.environment(name)?;
-        if environment.hosts.is_empty() {
-            let what = format!("environment `{name}` has no hosts to deploy to");
-            return Err(Failure::new(what)
-                .hint("give it `hosts:`, or name another environment with --env")
-                .into());
-        }
-        let site = Site {
-            project: environment.project.clone(),
-            environment: environment.name.clone(),
-            env_path: environment.env_file.clone(),
-        };
+        let site = site(&environment);
         let secrets = read_secrets(&workspace.folder, &environment)?;
         let (world, store) = open(&workspace, &environment, &site, secrets.as_ref())?;
         Ok(Self { workspace, environment, site, secrets, world, store, operator, read_compose })
@@ -209,6 +216,15 @@ impl Engine {
             services.retain(|name, service| service.profiles.is_empty() || requested(name));
         }
         Ok(loaded)
+    }
+}
+
+/// Where an environment is on its hosts.
+fn site(environment: &Environment) -> Site {
+    Site {
+        project: environment.project.clone(),
+        environment: environment.name.clone(),
+        env_path: environment.env_file.clone(),
     }
 }
 

@@ -10,8 +10,8 @@ use crate::config::stagecraft::{Driver, Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
-    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Release, Request, Sight,
-    Spec, Tier,
+    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Protection, Release,
+    Request, Sight, Spec, Tier,
 };
 
 /// A plan with what it was made from.
@@ -52,12 +52,12 @@ impl Engine {
 
     /// What is desired where nothing is known of the world: what hosts offer to interpolation
     /// cannot be told, so nothing can be compiled, and nothing would be planned in any case.
-    fn nothing(&self) -> Desired {
+    pub(super) fn nothing(&self) -> Desired {
         Desired {
             site: self.site.clone(),
             version: None,
             hosts: self.environment.hosts.clone(),
-            protected: BTreeSet::new(),
+            protection: Protection::Nothing,
             resources: BTreeMap::new(),
         }
     }

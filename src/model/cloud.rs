@@ -48,6 +48,9 @@ pub enum Rule {
     Once,
 }
 
+/// What is `given` to an object that the cloud does not let go of.
+pub const FIXED: &str = "fixed";
+
 /// What a cloud has of an environment: the objects with our mark.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct CloudState {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CloudSpec, Host, Object, RouteSpec, Site, is_default};
+use super::{Address, CloudSpec, Host, Kind, Object, RouteSpec, Site, is_default};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,11 +16,36 @@ pub struct Desired {
     pub version: Option<String>,
     /// The hosts, by name.
     pub hosts: BTreeMap<String, Host>,
-    /// Cloud objects that are never destroyed, whoever asks.
-    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
-    pub protected: BTreeSet<Address>,
+    /// Which cloud objects are never destroyed, whoever asks.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub protection: Protection,
     /// The resources and their edges.
     pub resources: BTreeMap<Address, Resource>,
+}
+
+/// Which cloud objects are never destroyed, whoever asks.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// None.
+    #[default]
+    Nothing,
+    /// The machines and disks of these hosts.
+    Hosts(BTreeSet<String>),
+    /// All machines and disks.
+    Everything,
+}
+
+impl Protection {
+    /// Whether it covers an object.
+    pub fn covers(&self, address: &Address) -> bool {
+        matches!(address.kind(), Kind::Machine | Kind::Disk)
+            && match self {
+                Protection::Nothing => false,
+                Protection::Hosts(hosts) => hosts.contains(address.scope()),
+                Protection::Everything => true,
+            }
+    }
 }
 
 /// One thing that should exist.

@@ -20,6 +20,12 @@ pub struct Host {
     /// A private key's path for `ssh -i`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity_file: Option<String>,
+    /// Where the other hosts reach it, if that is not `address`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub private_address: Option<String>,
+    /// The public key by which it is known, as `known_hosts` has it; `ssh` decides when none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_key: Option<String>,
     /// How commands reach it.
     pub transport: Transport,
     /// The roles it has.

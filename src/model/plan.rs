@@ -247,6 +247,11 @@ pub enum Note {
         /// Which.
         address: Address,
     },
+    /// An object that the cloud does not let go of stays.
+    Fixed {
+        /// Which.
+        address: Address,
+    },
     /// A container or volume with our names that does not carry our mark is left alone.
     Stranger {
         /// The host.

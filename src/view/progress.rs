@@ -291,7 +291,6 @@ impl Story {
         matches!(self.fell_back, Some((_, Outcome::Succeeded)))
     }
 
-    /// The last lines: what came of it, what failed, what was undone, what to do next.
     /// What the records of this part are called.
     fn noun(&self) -> &'static str {
         match self.part {
@@ -300,6 +299,7 @@ impl Story {
         }
     }
 
+    /// The last lines: what came of it, what failed, what was undone, what to do next.
     fn end(&self, release: u64, outcome: Outcome, took: &str, paint: Paint) -> String {
         let strong = |text: String| format!("\n{}\n", paint.paint(Role::Strong, text));
         let (word, hint) = match outcome {

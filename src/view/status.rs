@@ -336,6 +336,8 @@ mod tests {
             user: None,
             port: None,
             identity_file: None,
+            host_key: None,
+            private_address: None,
             transport: Transport::Ssh,
             roles: BTreeSet::new(),
         };
@@ -343,7 +345,7 @@ mod tests {
             site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
             version: None,
             hosts: services.iter().map(|(name, _)| ((*name).to_owned(), host(name))).collect(),
-            protected: Default::default(),
+            protection: Default::default(),
             resources: services
                 .iter()
                 .map(|(host, spec)| {

@@ -446,6 +446,9 @@ pub fn note(note: &Note, plan: &Plan) -> String {
             "{} is no longer used and stays, with its data; `--prune-volumes` destroys it.",
             line(&address.to_string())
         ),
+        Note::Fixed { address } => {
+            format!("{} stays: the cloud does not let go of it.", line(&address.to_string()))
+        }
         Note::Stranger { host, name } => format!(
             "{} on {} has one of our names but not our mark; it is left alone.",
             line(name),

@@ -29,7 +29,7 @@ pub enum World {
     /// Machines, over SSH or a local shell.
     Hosts(Arc<HostsWorld>),
     /// What a cloud has; no host.
-    Cloud(Box<dyn Cloud>),
+    Cloud(Arc<dyn Cloud>),
     /// Hosts in one JSON file.
     Simulated(Box<Simulated>),
     /// Anything else: tests bring worlds in which things go wrong.
@@ -71,7 +71,10 @@ impl World {
     /// The cloud did not answer, or not wholly.
     pub async fn survey(&self) -> Result<Option<CloudState>, Failure> {
         match self {
-            World::Cloud(cloud) => cloud.survey().await.map(Some),
+            World::Cloud(cloud) => {
+                let cloud = cloud.clone();
+                apart(move || cloud.survey()).await.map(Some)
+            }
             World::Hosts(_) | World::Simulated(_) | World::Other(_) => Ok(None),
         }
     }
@@ -89,8 +92,20 @@ impl World {
         match self {
             World::Hosts(world) => world.perform(hosts, effect).await,
             World::Simulated(world) => world.perform(effect).map(|()| Said::new()),
-            World::Cloud(cloud) => cloud.perform(&effect.act).await.map(|()| Said::new()),
+            World::Cloud(cloud) => {
+                let (cloud, act) = (cloud.clone(), effect.act.clone());
+                apart(move || cloud.perform(&act)).await.map(|()| Said::new())
+            }
             World::Other(world) => world.perform(hosts, effect).await,
         }
+    }
+}
+
+/// Does something that waits, on a thread of its own.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // It is never aborted.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
 }

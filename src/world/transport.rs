@@ -44,6 +44,8 @@ const KEPT_VARIABLES: &[&str] = &[
     "NO_PROXY",
 ];
 
+/// The name under which a host is known whose key we were told.
+const KNOWN_AS: &str = "stagecraft";
 /// How much of standard error is kept: its end.
 const STDERR_KEPT: usize = 64 * 1024;
 /// How long standard error may stay open after the command has ended: a connection's master
@@ -263,6 +265,22 @@ impl Reach {
         if let Some(file) = &host.identity_file {
             list.extend(["-i".into(), file.into()]);
         }
+        if let Some(key) = &host.host_key {
+            let known = self.sockets.as_ref().and_then(|folder| known_hosts(folder, key).ok());
+            // Without a place for it nothing is known, and nobody is let in.
+            let known = known.unwrap_or_else(|| PathBuf::from("/dev/null"));
+            let known = known.to_string_lossy().replace('%', "%%");
+            let file = OsString::from(format!("UserKnownHostsFile=\"{known}\""));
+            let alias = format!("HostKeyAlias={KNOWN_AS}");
+            for option in [
+                file,
+                alias.into(),
+                "GlobalKnownHostsFile=/dev/null".into(),
+                "StrictHostKeyChecking=yes".into(),
+            ] {
+                list.extend(["-o".into(), option]);
+            }
+        }
         for option in [
             "LogLevel=ERROR",
             "ConnectTimeout=10",
@@ -441,6 +459,19 @@ fn socket_directory() -> Option<PathBuf> {
     [runtime, cache].into_iter().flatten().find(|path| make_private(path))
 }
 
+/// A file for `ssh` that knows one key. Its name says which, so that it never has to change.
+fn known_hosts(folder: &Path, key: &str) -> io::Result<PathBuf> {
+    let path = folder.join(format!("key-{}", &sha256_hex(key)[..16]));
+    if !path.exists() {
+        let beside = path.with_extension(std::process::id().to_string());
+        fs::write(&beside, format!("{KNOWN_AS} {key}\n"))?;
+        // Somebody may have been faster, with the same.
+        fs::rename(&beside, &path)
+            .or_else(|error| if path.exists() { Ok(()) } else { Err(error) })?;
+    }
+    Ok(path)
+}
+
 fn make_private(path: &Path) -> bool {
     if path.as_os_str().len() + 1 + 16 + 17 > 100 {
         return false;
@@ -485,6 +516,8 @@ mod tests {
             user: None,
             port: None,
             identity_file: None,
+            host_key: None,
+            private_address: None,
             transport: Transport::Ssh,
             roles: Default::default(),
         };

@@ -57,7 +57,16 @@ pub struct Account {
     /// The process that is killed at which request, when that has been done.
     pub kills: Option<(usize, u32)>,
     pub log: Vec<Exchange>,
+    /// The addresses that machines get, by name; others get some.
+    pub addresses: BTreeMap<String, String>,
+    /// What happens when a machine boots, which has an address and the data that it was ordered with.
+    pub boot: Option<Boot>,
+    /// What machines were ordered with, by machine.
+    user_data: BTreeMap<u64, String>,
 }
+
+/// What happens when a machine boots.
+pub type Boot = Box<dyn Fn(&str, &str) + Send>;
 
 /// A server with an account.
 #[derive(Clone)]
@@ -204,8 +213,9 @@ impl Account {
             ("GET", ["droplets", id]) => self.droplet(id.parse().unwrap()),
             ("DELETE", ["droplets", id]) => {
                 let id: u64 = id.parse().unwrap();
-                if !self.droplets.contains_key(&id) {
-                    return absent();
+                let Some(droplet) = self.droplets.get(&id) else { return absent() };
+                if droplet["status"] != "off" && droplet["volume_ids"] != json!([]) {
+                    return refused(422, "unprocessable_entity", "what it has not written is lost");
                 }
                 self.leaving.insert(id);
                 (204, None)
@@ -235,12 +245,18 @@ impl Account {
                     return absent();
                 };
                 // Whoever asks for the first time is told that it is not yet done.
-                let told = action.clone();
+                let mut told = action.clone();
+                told.as_object_mut().unwrap().remove("kind");
                 action["status"] = "completed".into();
                 ok(200, json!({ "action": told }))
             }
             ("GET", ["vpcs"]) => page("vpcs", self.vpcs.values().cloned().collect(), &query),
             ("POST", ["vpcs"]) => self.make_vpc(body),
+            ("DELETE", ["vpcs", id])
+                if self.vpcs.get(*id).is_some_and(|it| it["default"] == true) =>
+            {
+                refused(403, "forbidden", "Can not delete default VPCs")
+            }
             ("DELETE", ["vpcs", id]) => {
                 if self.droplets.values().any(|it| it["vpc_uuid"] == **id) {
                     return refused(403, "forbidden", "Can not delete VPC with members");
@@ -281,6 +297,13 @@ impl Account {
                 let resources = json!({ "count": 0, "droplets": none, "images": none, "volumes": none,
                     "volume_snapshots": none, "databases": none });
                 ok(201, json!({ "tag": { "name": name, "resources": resources } }))
+            }
+            ("DELETE", ["tags", tag]) => {
+                let lists = self.droplets.values_mut().chain(self.volumes.values_mut());
+                for tags in lists.filter_map(|it| it["tags"].as_array_mut()) {
+                    tags.retain(|found| found != tag);
+                }
+                if self.tags.remove(*tag) { (204, None) } else { absent() }
             }
             (verb @ ("POST" | "DELETE"), ["tags", tag, "resources"]) => {
                 if !self.tags.contains(*tag) {
@@ -334,6 +357,8 @@ impl Account {
             "vpc_uuid": vpc,
         });
         self.droplets.insert(id, droplet.clone());
+        let data = body["user_data"].as_str().unwrap_or_default().to_owned();
+        self.user_data.insert(id, data);
         let action = self.act("create", id, "droplet");
         let link = json!({ "id": action["id"], "rel": "create",
             "href": format!("https://api.digitalocean.com/v2/actions/{}", action["id"]) });
@@ -355,8 +380,15 @@ impl Account {
                 json!({ "ip_address": format!("{net}.{id}"), "netmask": "255.255.240.0",
                     "gateway": format!("{net}.254"), "type": kind })
             };
-            droplet["networks"]["v4"] =
-                json!([ip("10.110.0", "private"), ip("203.0.113", "public")]);
+            let (mut private, mut public) = (ip("10.110.0", "private"), ip("203.0.113", "public"));
+            if let Some(address) = self.addresses.get(droplet["name"].as_str().unwrap()) {
+                private["ip_address"] = address.as_str().into();
+                public["ip_address"] = address.as_str().into();
+            }
+            if let Some(boot) = &self.boot {
+                boot(public["ip_address"].as_str().unwrap(), &self.user_data[&id]);
+            }
+            droplet["networks"]["v4"] = json!([private, public]);
         }
         ok(200, json!({ "droplet": told }))
     }
@@ -383,6 +415,9 @@ impl Account {
             "resize" if droplet["status"] != "off" => {
                 return refused(422, "unprocessable_entity", "Droplet must be powered off");
             }
+            "resize" if body["size"] == "s-unknown" => {
+                return refused(422, "unprocessable_entity", "You specified an invalid size.");
+            }
             "resize" => droplet["size_slug"] = body["size"].clone(),
             _ => return refused(422, "unprocessable_entity", "no such action"),
         }
@@ -408,6 +443,23 @@ impl Account {
     fn volume_action(&mut self, id: &str, body: &Value) -> Answer {
         let Some(volume) = self.volumes.get_mut(id) else { return absent() };
         let kind = body["type"].as_str().unwrap().to_owned();
+        let machine = body["droplet_id"].as_u64();
+        let busy = |action: &Value| action["status"] == "in-progress" && action["kind"] == "disk";
+        if machine.is_some_and(|machine| {
+            self.actions.values().any(|action| busy(action) && action["resource_id"] == machine)
+        }) {
+            let message = "Droplet already has a pending event.";
+            return refused(422, "unprocessable_entity", message);
+        }
+        if let Some(droplet) = machine.and_then(|machine| self.droplets.get_mut(&machine)) {
+            let disks = droplet["volume_ids"].as_array_mut().unwrap();
+            disks.retain(|disk| disk != id);
+            if kind == "attach" {
+                disks.push(id.into());
+            } else if droplet["status"] != "off" {
+                return refused(422, "unprocessable_entity", "what it has not written is lost");
+            }
+        }
         let holders = volume["droplet_ids"].as_array_mut().unwrap();
         match kind.as_str() {
             "attach" if !holders.is_empty() => {
@@ -418,7 +470,9 @@ impl Account {
             "resize" => volume["size_gigabytes"] = body["size_gigabytes"].clone(),
             _ => return refused(422, "unprocessable_entity", "no such action"),
         }
-        let mut action = self.act(&kind, 0, "backend");
+        let mut action = self.act(&kind, machine.unwrap_or_default(), "backend");
+        let number = action["id"].as_u64().unwrap();
+        self.actions.get_mut(&number).unwrap()["kind"] = "disk".into();
         action["resource_id"] = Value::Null;
         ok(202, json!({ "action": action }))
     }
@@ -427,10 +481,11 @@ impl Account {
         if self.vpcs.values().any(|vpc| vpc["name"] == body["name"]) {
             return refused(422, "unprocessable_entity", "This VPC name is already in use");
         }
+        let is_first = !self.vpcs.values().any(|vpc| vpc["region"] == body["region"]);
         let id = self.uuid();
         let vpc = json!({ "id": id, "urn": format!("do:vpc:{id}"), "name": body["name"],
             "description": body["description"], "region": body["region"],
-            "ip_range": "10.110.0.0/20", "default": false, "created_at": "2026-01-01T00:00:00Z" });
+            "ip_range": "10.110.0.0/20", "default": is_first, "created_at": "2026-01-01T00:00:00Z" });
         self.vpcs.insert(id, vpc.clone());
         ok(201, json!({ "vpc": vpc }))
     }

@@ -84,8 +84,16 @@ impl Shop {
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
             .env("DIGITALOCEAN_API_URL", format!("http://{}", self.server.address))
-            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN);
+            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
+            .env("TMPDIR", self.temporary());
         command
+    }
+
+    /// Where the program puts what it needs for a moment.
+    fn temporary(&self) -> PathBuf {
+        let folder = self.folder.path().join("tmp");
+        fs::create_dir_all(&folder).unwrap();
+        folder
     }
 
     fn run(&self, arguments: &[&str]) -> Output {
@@ -194,6 +202,8 @@ fn an_empty_account_fills_and_empties_again() {
         let left = (account.droplets.clone(), account.vpcs.clone(), account.volumes.clone());
         assert_eq!(left, strangers);
         assert!(account.firewalls.is_empty());
+        // The strangers' own tag stays.
+        assert_eq!(Vec::from_iter(&account.tags), ["stagecraft:shop:production"]);
     }
     shop.is_in_order();
 }
@@ -228,7 +238,11 @@ fn what_holds_data_goes_only_when_it_may() {
     );
     let kept = shop.ok(&["down", "--keep-volumes", "--confirm", "staging"]);
     assert!(kept.contains("disk.db-1/data stays, with its data"), "{kept}");
-    assert_eq!(shop.has(), ["disk.db-1/data"]);
+    // The first network of a region can't be deleted.
+    assert!(kept.contains("vpc.fra1 stays: the cloud does not let go of it"), "{kept}");
+    assert_eq!(shop.has(), ["disk.db-1/data", "vpc.fra1"]);
+    let again = shop.ok(&["down", "--keep-volumes", "--confirm", "staging"]);
+    assert!(again.contains("No changes"), "{again}");
     shop.ok(&["up", "--yes"]);
     shop.is_settled();
     shop.is_in_order();
@@ -297,6 +311,52 @@ fn a_disk_grows_where_it_is_and_never_shrinks_by_itself() {
     let refused = shop.exits(1, &["up", "--yes"]);
     assert!(refused.contains("--allow-destroy disk.db-1/data"), "{refused}");
     shop.is_in_order();
+}
+
+#[test]
+fn a_size_that_a_machine_cannot_have_does_not_leave_it_off() {
+    let shop = Shop::up();
+    shop.edit("gateway: [app-1]", "gateway: [{ name: app-1, size: s-unknown }]");
+    let failed = shop.exits(1, &["up", "--yes"]);
+    assert!(failed.contains("invalid size"), "{failed}");
+    assert!(shop.server.account().droplets.values().all(|it| it["status"] == "active"));
+}
+
+#[test]
+fn disks_of_one_machine_are_attached_one_after_the_other() {
+    let shop = Shop::new();
+    shop.edit(
+        "volumes: [{ name: data, size: 10 }]",
+        "volumes: [{ name: data, size: 10 }, { name: log, size: 1 }]",
+    );
+    shop.ok(&["up", "--yes"]);
+    let account = shop.server.account();
+    assert!(account.volumes.values().all(|it| it["droplet_ids"].as_array().unwrap().len() == 1));
+    drop(account);
+    // Moved, the disk is taken off first, and the machine that had it runs again.
+    shop.edit(
+        "volumes: [{ name: data, size: 10 }, { name: log, size: 1 }]",
+        "volumes: [{ name: data, size: 10 }]",
+    );
+    shop.ok(&["up", "--yes", "--allow-destroy", "disk.db-1/log"]);
+    let account = shop.server.account();
+    assert_eq!(account.volumes.len(), 1);
+    assert!(account.droplets.values().all(|it| it["status"] == "active"));
+    drop(account);
+    shop.is_in_order();
+}
+
+#[test]
+fn what_is_protected_stays_when_nothing_names_it_any_more() {
+    let shop = Shop::new();
+    shop.edit("  staging:\n", "  staging:\n    protect: true\n");
+    shop.ok(&["up", "--yes"]);
+    shop.edit("      db: [{ name: db-1, volumes: [{ name: data, size: 10 }] }]\n", "");
+    let refused = shop.exits(1, &["up", "--yes", "--allow-destroy", "machine.db-1"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    let refused = shop.exits(1, &["down", "--confirm", "staging"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    assert_eq!(shop.server.account().droplets.len(), 2);
 }
 
 /// How many requests an `infra up` makes from nothing.
@@ -392,6 +452,13 @@ fn the_token_is_seen_nowhere() {
     let missing = String::from_utf8_lossy(&missing.stderr).into_owned();
     assert!(missing.contains("$DIGITALOCEAN_ACCESS_TOKEN"), "{missing}");
     assert_eq!(places(shop.folder.path(), &printed, TOKEN), Vec::<String>::new());
+    // Nor is any machine's private key.
+    let begin = "PRIVATE KEY";
+    let ordered =
+        shop.server.account().log.iter().filter_map(|it| it.body.clone()).collect::<Vec<_>>();
+    assert!(ordered.iter().any(|body| body.to_string().contains(begin)));
+    assert_eq!(places(shop.folder.path(), &printed, begin), Vec::<String>::new());
+    assert_eq!(fs::read_dir(shop.temporary()).unwrap().count(), 0);
     // Leaked on purpose, it would have been seen.
     fs::write(shop.folder.path().join("leak"), TOKEN).unwrap();
     assert_eq!(places(shop.folder.path(), TOKEN, TOKEN).len(), 2);

@@ -5,11 +5,15 @@
 
 mod blocked;
 mod crash;
+#[path = "../cloud/digitalocean.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod digitalocean;
 mod drift;
 mod edge;
 mod first;
 mod harness;
 mod hosts;
+mod infra;
 mod lock;
 mod order;
 mod policies;

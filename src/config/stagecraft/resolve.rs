@@ -113,6 +113,8 @@ pub struct CloudHost {
     pub volumes: Vec<CloudVolume>,
     /// Whether Stagecraft refuses to destroy it.
     pub protect: bool,
+    /// Whether the cloud makes it: nothing says that it is anywhere else.
+    pub made: bool,
 }
 
 /// Where secret values come from.
@@ -195,6 +197,11 @@ impl Environment {
         })
     }
 
+    /// Whether hosts have names on a private network.
+    pub fn has_mesh_names(&self) -> bool {
+        self.mesh_domain.is_some()
+    }
+
     fn only_host(&self) -> Vec<String> {
         match self.hosts.len() {
             1 => self.hosts.keys().cloned().collect(),
@@ -266,6 +273,8 @@ fn host(name: &str, machine: &Machine, mesh_domain: Option<&str>) -> Host {
         user: settings.user.as_ref().map(|user| user.to_string()),
         port: settings.port.as_ref().map(|port| port.0),
         identity_file: settings.identity_file.as_ref().map(|path| path.to_string()),
+        host_key: None,
+        private_address: None,
         transport: settings.transport(),
         roles: machine.roles.clone(),
     }
@@ -295,6 +304,7 @@ fn cloud_host(file: &File, settings: &EnvironmentSettings, host: &HostSettings) 
         ),
         volumes: host.volumes.clone().unwrap_or_default(),
         protect: host.protect.as_ref().map_or(settings.protect, |protect| protect.value),
+        made: host.address.is_none() && host.transport() == Transport::Ssh,
     }
 }
 

@@ -371,7 +371,7 @@ record! {
     pub struct HostSettings {
         /// Its name, in addresses and on the mesh.
         name: Spanned<Name> => required,
-        /// Where `ssh` connects. Missing: the mesh name, where the network has a domain, else the name.
+        /// Where `ssh` connects. Missing: the mesh name, where the network has a domain, else what the cloud says, where there is one, else the name.
         address: Option<Spanned<HostAddress>>,
         /// The log-in user. Missing: `ssh` decides.
         user: Option<Spanned<User>>,

@@ -7,18 +7,20 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::api::Refusal;
-use super::{Account, read, rules, wanted};
+use super::hostkey::{self, HostKey};
+use super::{DigitalOcean, failure, read, rules, wanted};
 use crate::model::{Act, Address, CloudSpec, Failure, Kind};
 
 /// How long the cloud may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(600);
 /// How long a machine may take to shut down before its power is cut, and what used a network to leave it.
 const SHUTDOWN: Duration = Duration::from_secs(90);
-/// How often an object is made again whose making was never heard of.
-const TRIES: u32 = 4;
+/// How often an object is ordered again whose order was never heard of, and how often it is looked for before.
+const TRIES: u32 = 2;
+const LOOKS: u32 = 4;
 
-impl Account {
-    pub(super) fn perform(&self, act: &Act) -> Result<(), Failure> {
+impl DigitalOcean {
+    pub(super) fn carry_out(&self, act: &Act) -> Result<(), Failure> {
         let (verb, address, result) = match act {
             Act::CreateObject { address, object } => {
                 ("make", address, self.create(address, object))
@@ -31,7 +33,7 @@ impl Account {
                 return Err(Failure::new(format!("a cloud can't {} anything", other.name())));
             }
         };
-        result.map_err(|refusal| self.failure(&format!("could not {verb} {address}"), &refusal))
+        result.map_err(|refusal| failure(&format!("could not {verb} {address}"), &refusal))
     }
 
     /// The id of the environment's object at an address.
@@ -95,7 +97,7 @@ impl Account {
     fn create_once(&self, address: &Address, object: &CloudSpec) -> Result<String, Refusal> {
         let mut tried = 0;
         loop {
-            if let Some(id) = self.id_of(address)? {
+            if let Some(id) = self.seen(address, tried > 0)? {
                 return Ok(id);
             }
             let (path, key, body) = self.order(address, object)?;
@@ -104,14 +106,24 @@ impl Account {
                     let id = &answer[key]["id"];
                     return Ok(id.as_str().map_or_else(|| id.to_string(), str::to_owned));
                 }
-                Err(Refusal::Lost(_)) if tried < TRIES => {
-                    tried += 1;
-                    // What was begun may take a moment to show in lists.
-                    sleep(Duration::from_millis(500) * tried);
-                }
+                Err(Refusal::Lost(_)) if tried < TRIES => tried += 1,
                 Err(refusal) => return Err(refusal),
             }
         }
+    }
+
+    /// The id of the object at an address. Where it may just have been ordered it is looked for several
+    /// times: what was begun may take a moment to show in lists.
+    fn seen(&self, address: &Address, ordered: bool) -> Result<Option<String>, Refusal> {
+        let mut pause = Duration::from_millis(500);
+        for _ in 0..if ordered { LOOKS } else { 0 } {
+            if let Some(id) = self.id_of(address)? {
+                return Ok(Some(id));
+            }
+            sleep(pause);
+            pause *= 2;
+        }
+        self.id_of(address)
     }
 
     /// What has to be posted, where, and under which key the answer has the object.
@@ -124,10 +136,18 @@ impl Account {
         let description = read::description(&self.site, address);
         Ok(match address.kind() {
             Kind::Machine => {
+                let key = HostKey::new().map_err(|why| {
+                    let message = format!("a key for the machine can't be made: {why}");
+                    Refusal::Said { status: 0, message }
+                })?;
+                let mut tags = value("tags");
+                if let Value::Array(tags) = &mut tags {
+                    tags.push(key.tag().into());
+                }
                 let body = json!({
                     "name": object.name, "region": value("region"), "size": value("size"),
                     "image": number_or_text(value("image")), "ssh_keys": keys(value("ssh_keys")),
-                    "vpc_uuid": self.referred(object, "vpc")?, "tags": value("tags"),
+                    "vpc_uuid": self.referred(object, "vpc")?, "tags": tags, "user_data": key.user_data(),
                     "backups": value("backups"), "monitoring": value("monitoring"),
                 });
                 ("/v2/droplets", "droplet", body)
@@ -215,9 +235,13 @@ impl Account {
             self.shut_down(id)?;
             let size = object.value("size").cloned().unwrap_or_default();
             // The disk stays as it is, so that the machine can become small again.
-            self.machine_action(id, json!({ "type": "resize", "disk": false, "size": size }))?;
+            let resized =
+                self.machine_action(id, json!({ "type": "resize", "disk": false, "size": size }));
+            // A size that it can't have must not leave it off.
+            self.power_on(id)?;
+            resized?;
         }
-        if changes("size") || changes("power") {
+        if changes("power") {
             self.power_on(id)?;
         }
         Ok(())
@@ -260,7 +284,11 @@ impl Account {
         if self.power(id)? == "off" {
             return Ok(());
         }
-        self.machine_action(id, json!({ "type": "shutdown" }))?;
+        match self.machine_action(id, json!({ "type": "shutdown" })) {
+            // It may not listen; then its power is cut below.
+            Ok(()) | Err(Refusal::Said { .. }) => {}
+            Err(lost) => return Err(lost),
+        }
         let asked = Instant::now();
         let mut pace = Pace::default();
         while self.power(id)? != "off" {
@@ -284,12 +312,34 @@ impl Account {
         self.disk_action(id, json!({ "type": "attach", "droplet_id": droplet }))
     }
 
+    /// Takes a disk off the machine that has it, which is shut down meanwhile: what it has not yet
+    /// written would be lost.
     fn detach(&self, id: &str) -> Result<(), Refusal> {
         for machine in self.holders(id)? {
+            let found = match self.api.get(&format!("/v2/droplets/{machine}")) {
+                Err(refusal) if refusal.is_absence() => continue,
+                other => other?,
+            };
+            let mark = wanted::mark(&self.site);
+            let mut tags = found["droplet"]["tags"].as_array().into_iter().flatten();
+            if !tags.any(|tag| *tag == *mark) {
+                let name = &found["droplet"]["name"];
+                let message = format!(
+                    "it is attached to {name}, which is not of this environment; detach it by hand"
+                );
+                return Err(Refusal::Said { status: 409, message });
+            }
+            let ran = read::power(&found["droplet"]) == "on";
+            self.shut_down(&machine)?;
             let droplet: u64 = machine.parse().unwrap_or_default();
-            self.disk_action(id, json!({ "type": "detach", "droplet_id": droplet }))?;
+            let body = json!({ "type": "detach", "droplet_id": droplet });
+            let detached = self.disk_action(id, body);
+            if ran {
+                self.power_on(&machine)?;
+            }
+            detached?;
         }
-        Ok(())
+        self.until("the disk to be free", || Ok(self.holders(id)?.is_empty()))
     }
 
     /// The ids of the machines that a disk is attached to.
@@ -312,9 +362,21 @@ impl Account {
 
     /// Starts an action and waits for its end.
     fn action(&self, path: &str, body: &Value) -> Result<(), Refusal> {
-        let begun = self.api.post(path, body)?;
-        let id = begun["action"]["id"].to_string();
         let kind = body["type"].as_str().unwrap_or_default();
+        let began = Instant::now();
+        let mut pace = Pace::default();
+        let begun = loop {
+            match self.api.post(path, body) {
+                // One thing at a time is done to a machine.
+                Err(Refusal::Said { status: 422, message })
+                    if message.contains("pending event") && began.elapsed() < PATIENCE =>
+                {
+                    pace.wait();
+                }
+                result => break result?,
+            }
+        };
+        let id = begun["action"]["id"].to_string();
         self.until(&format!("`{kind}` to end"), || {
             let it = self.api.get(&format!("{path}/{id}"))?;
             match it["action"]["status"].as_str() {
@@ -330,21 +392,48 @@ impl Account {
 
     fn destroy(&self, address: &Address, id: &str) -> Result<(), Refusal> {
         match address.kind() {
-            Kind::Machine => {
-                let path = format!("/v2/droplets/{id}");
-                self.api.delete(&path, None)?;
-                self.until("the machine to be gone", || match self.api.get(&path) {
-                    Ok(_) => Ok(false),
-                    Err(refusal) if refusal.is_absence() => Ok(true),
-                    Err(refusal) => Err(refusal),
-                })
-            }
+            Kind::Machine => self.destroy_machine(id),
             Kind::Disk => {
                 self.detach(id)?;
                 self.leaves(&format!("/v2/volumes/{id}"), 409)
             }
-            Kind::Firewall => self.api.delete(&format!("/v2/firewalls/{id}"), None),
+            Kind::Firewall => {
+                self.api.delete(&format!("/v2/firewalls/{id}"), None)?;
+                wanted::tag(&self.site, address.scope()).map_or(Ok(()), |tag| self.drop_tag(&tag))
+            }
             _ => self.leaves(&format!("/v2/vpcs/{id}"), 403),
+        }
+    }
+
+    fn destroy_machine(&self, id: &str) -> Result<(), Refusal> {
+        let path = format!("/v2/droplets/{id}");
+        let machine = match self.api.get(&path) {
+            Err(refusal) if refusal.is_absence() => return Ok(()),
+            other => other?,
+        };
+        // Its disks stay, and so must what it has not yet written to them.
+        let disks = machine["droplet"]["volume_ids"].as_array();
+        if disks.is_some_and(|disks| !disks.is_empty()) {
+            self.shut_down(id)?;
+        }
+        // Nobody else has the tag with its key.
+        let tags = machine["droplet"]["tags"].as_array().into_iter().flatten();
+        for tag in tags.filter_map(Value::as_str).filter(|tag| hostkey::is_tag(tag)) {
+            self.api.delete(&format!("/v2/tags/{tag}"), None)?;
+        }
+        self.api.delete(&path, None)?;
+        self.until("the machine to be gone", || match self.api.get(&path) {
+            Ok(_) => Ok(false),
+            Err(refusal) if refusal.is_absence() => Ok(true),
+            Err(refusal) => Err(refusal),
+        })
+    }
+
+    /// Takes a tag out of the account, unless machines are known by it.
+    fn drop_tag(&self, tag: &str) -> Result<(), Refusal> {
+        match self.api.list(&format!("/v2/droplets?tag_name={tag}"), "droplets")?.is_empty() {
+            true => self.api.delete(&format!("/v2/tags/{tag}"), None),
+            false => Ok(()),
         }
     }
 

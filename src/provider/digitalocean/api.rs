@@ -2,7 +2,7 @@
 //! Source: docs.digitalocean.com/reference/api.
 
 use std::thread::sleep;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use ureq::Agent;
@@ -200,7 +200,16 @@ fn sentence(text: &str) -> String {
     }
 }
 
+/// How long the API wants to be left alone: `retry-after` in seconds, or until `ratelimit-reset`, a time in
+/// seconds since 1970.
 fn pause<T>(response: &Response<T>) -> Option<Duration> {
-    let seconds = response.headers().get("retry-after")?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds))
+    let number = |name: &str| -> Option<u64> {
+        response.headers().get(name)?.to_str().ok()?.trim().parse().ok()
+    };
+    if let Some(seconds) = number("retry-after") {
+        return Some(Duration::from_secs(seconds));
+    }
+    let reset = number("ratelimit-reset").filter(|_| response.status() == 429)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    Some(Duration::from_secs(reset).saturating_sub(now))
 }

@@ -2,18 +2,18 @@
 
 mod acts;
 mod api;
+mod hostkey;
 mod read;
 mod rules;
 mod token;
 mod wanted;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::Value;
 
 use crate::model::{Act, Address, CloudObject, CloudState, Failure, Site};
-use crate::world::{Cloud, Later};
+use crate::world::Cloud;
 use api::{Api, Refusal};
 
 pub use wanted::desired;
@@ -21,14 +21,8 @@ pub use wanted::desired;
 /// Where the API is. `DIGITALOCEAN_API_URL` names another place, as it does for `doctl`.
 const BASE: &str = "https://api.digitalocean.com";
 
-/// DigitalOcean, for one environment.
-#[derive(Clone)]
+/// DigitalOcean, for one environment: an account, and which of its objects count.
 pub struct DigitalOcean {
-    account: Arc<Account>,
-}
-
-/// An account, and which of its objects count.
-struct Account {
     api: Api,
     site: Site,
 }
@@ -42,48 +36,28 @@ impl DigitalOcean {
     pub fn open(token_env: &str, site: &Site) -> Result<Self, Failure> {
         let token = token::find(token_env, &|name| std::env::var(name).ok())?;
         let base = std::env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| BASE.to_owned());
-        let account = Account { api: Api::new(&base, &token), site: site.clone() };
-        Ok(Self { account: Arc::new(account) })
-    }
-
-    /// Does something that waits, on a thread of its own.
-    fn apart<T: Send + 'static>(
-        &self,
-        work: impl FnOnce(&Account) -> Result<T, Failure> + Send + 'static,
-    ) -> Later<'static, Result<T, Failure>> {
-        let account = self.account.clone();
-        let task = tokio::task::spawn_blocking(move || work(&account));
-        Box::pin(async move {
-            match task.await {
-                Ok(result) => result,
-                Err(error) => std::panic::resume_unwind(error.into_panic()),
-            }
-        })
+        Ok(Self { api: Api::new(&base, &token), site: site.clone() })
     }
 }
 
 impl Cloud for DigitalOcean {
-    fn survey(&self) -> Later<'_, Result<CloudState, Failure>> {
-        self.apart(|account| {
-            account.survey().map_err(|refusal| {
-                account.failure("DigitalOcean can't be asked what there is", &refusal)
-            })
-        })
+    fn survey(&self) -> Result<CloudState, Failure> {
+        self.found()
+            .map_err(|refusal| failure("DigitalOcean can't be asked what there is", &refusal))
     }
 
-    fn perform<'a>(&'a self, act: &'a Act) -> Later<'a, Result<(), Failure>> {
-        let act = act.clone();
-        self.apart(move |account| account.perform(&act))
+    fn perform(&self, act: &Act) -> Result<(), Failure> {
+        self.carry_out(act)
     }
 }
 
-impl Account {
+impl DigitalOcean {
     /// The environment's machines, as the API has them.
     fn machines(&self) -> Result<Vec<Value>, Refusal> {
         self.api.list(&format!("/v2/droplets?tag_name={}", wanted::mark(&self.site)), "droplets")
     }
 
-    fn survey(&self) -> Result<CloudState, Refusal> {
+    fn found(&self) -> Result<CloudState, Refusal> {
         let (vpcs, firewalls, machines, disks) = std::thread::scope(|scope| {
             let vpcs = scope.spawn(|| self.api.list("/v2/vpcs", "vpcs"));
             let firewalls = scope.spawn(|| self.api.list("/v2/firewalls", "firewalls"));
@@ -113,20 +87,22 @@ impl Account {
         }
         Ok(state)
     }
+}
 
-    fn failure(&self, what: &str, refusal: &Refusal) -> Failure {
-        let failure = Failure::new(format!("{what}: {refusal}"));
-        match refusal {
-            Refusal::Said { status: 401 | 403, .. } => {
-                failure.hint("check the token: it must be valid, and may read and write")
-            }
-            Refusal::Said { status: 429, .. } => {
-                failure.hint("the API's limit for this hour is used up; wait, and run it again")
-            }
-            Refusal::Said { .. } => failure,
-            Refusal::Lost(_) => {
-                failure.hint("nothing is known about whether it was done; run it again to find out")
-            }
+fn failure(what: &str, refusal: &Refusal) -> Failure {
+    let failure = Failure::new(format!("{what}: {refusal}"));
+    match refusal {
+        Refusal::Said { status: 401 | 403, .. } => {
+            failure.hint("check the token: it must be valid, and may read and write")
+        }
+        Refusal::Said { status: 429, .. } => {
+            failure.hint("the API's limit for this hour is used up; wait, and run it again")
+        }
+        Refusal::Said { .. } => {
+            failure.hint("mend what it says, and run it again: it goes on from what there is")
+        }
+        Refusal::Lost(_) => {
+            failure.hint("nothing is known about whether it was done; run it again to find out")
         }
     }
 }

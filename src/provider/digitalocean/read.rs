@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::rules;
 use super::wanted::mark;
-use crate::model::{Address, CloudObject, Site};
+use super::{hostkey, rules};
+use crate::model::{Address, CloudObject, FIXED, Site};
 
 /// The part of a description that says whose an object is: `stagecraft shop/staging disk.db-1/data`.
 pub fn description(site: &Site, address: &Address) -> String {
@@ -40,7 +40,10 @@ fn object(it: &Value, attributes: Value, given: BTreeMap<String, String>) -> Clo
 /// A private network; none where it is not the environment's.
 pub fn vpc(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
     let address = named(site, it, Address::vpc)?;
-    Some((address, object(it, json!({ "region": it["region"] }), BTreeMap::new())))
+    // The first network of a region is its default one, and can't be deleted.
+    let fixed = it["default"] == true;
+    let given = fixed.then(|| (FIXED.to_owned(), "default".to_owned())).into_iter().collect();
+    Some((address, object(it, json!({ "region": it["region"] }), given)))
 }
 
 /// A firewall; none where it is not the environment's.
@@ -78,23 +81,28 @@ pub fn machine(
     tags.sort_unstable();
     let vpc = text(&it["vpc_uuid"]);
     let features = it["features"].as_array().into_iter().flatten();
-    let image = &it["image"];
-    let attributes = json!({
+    let mut attributes = json!({
         "region": it["region"]["slug"],
         "size": it["size_slug"],
-        // An image of one's own has no slug.
-        "image": image["slug"].as_str().map_or_else(|| text(&image["id"]), str::to_owned),
         "vpc": vpcs.get(&vpc).map_or(vpc, Address::to_string),
         "tags": tags,
         "backups": features.clone().any(|feature| feature == "backups"),
         "power": power(it),
     });
+    // The name of an image moves on to its next version, and leaves machines of the one before without.
+    if let Some(slug) = it["image"]["slug"].as_str() {
+        attributes["image"] = slug.into();
+    }
     let mut given = BTreeMap::new();
     for network in it["networks"]["v4"].as_array().into_iter().flatten() {
         let kind = network["type"].as_str().unwrap_or_default();
         if let Some(ip) = network["ip_address"].as_str() {
             given.entry(format!("{kind}_ip")).or_insert_with(|| ip.to_owned());
         }
+    }
+    let all = it["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    if let Some(key) = all.filter_map(hostkey::of_tag).next() {
+        given.insert("host_key".into(), key);
     }
     (Address::machine(&text(&it["name"])), object(it, attributes, given))
 }

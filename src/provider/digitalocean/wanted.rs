@@ -1,17 +1,22 @@
 //! What the configuration wants of DigitalOcean: resources with their attributes and rules.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
 use super::rules::{ANYWHERE, text};
 use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
-use crate::model::{Address, Attribute, CloudSpec, Desired, Failure, Resource, Rule, Site, Spec};
+use crate::model::{
+    Address, Attribute, CloudSpec, Desired, Failure, Protection, Resource, Rule, Site, Spec,
+};
 
 /// The role whose machines take requests from everybody.
 const GATEWAY: &str = "gateway";
 /// The port on which Tailscale's clients like to be reached directly.
 const MESH_PORT: &str = "41641";
+/// How long the name of a volume may be.
+const LONGEST_DISK: usize = 64;
 const PUBLIC_PORTS: [&str; 2] = ["80", "443"];
 
 /// The tag that marks what is an environment's.
@@ -24,6 +29,19 @@ fn gateway_mark(site: &Site) -> String {
     format!("{}:gateway", mark(site))
 }
 
+/// The firewalls, by the names in their addresses: each is for the machines with a tag.
+const HOSTS: &str = "hosts";
+const GATEWAYS: &str = "gateways";
+
+/// The tag of the machines that a firewall of ours is for.
+pub fn tag(site: &Site, firewall: &str) -> Option<String> {
+    match firewall {
+        HOSTS => Some(mark(site)),
+        GATEWAYS => Some(gateway_mark(site)),
+        _ => None,
+    }
+}
+
 /// What the cloud has to have for an environment.
 ///
 /// # Errors
@@ -34,14 +52,21 @@ pub fn desired(
     mesh: NetworkProvider,
     site: &Site,
 ) -> Result<Desired, Failure> {
-    if let Some(name) = [&site.project, &site.environment].into_iter().find(|n| n.contains('_')) {
-        return Err(Failure::new(format!("`{name}` can't be a part of names at DigitalOcean"))
-            .hint("its firewalls and networks have names without `_`; use `-`"));
+    let made = || environment.machines.iter().filter(|(_, machine)| machine.made);
+    for name in [&site.project, &site.environment].into_iter().chain(made().map(|(name, _)| name)) {
+        if name.contains('_') {
+            return Err(Failure::new(format!("`{name}` can't be a name at DigitalOcean"))
+                .hint("its machines, firewalls and networks have names without `_`; use `-`"));
+        }
+    }
+    if settings.ssh_keys.is_empty() && made().next().is_some() {
+        return Err(Failure::new("nothing says who may log in to new machines").hint(
+            "set `ssh_keys` under `cloud: { digitalocean: … }`: `doctl compute ssh-key list` shows them",
+        ));
     }
     let mut wanted = Wanted { site, settings, resources: BTreeMap::new() };
-    let mut protected = BTreeSet::new();
     wanted.firewalls(mesh);
-    for (host, machine) in &environment.machines {
+    for (host, machine) in made() {
         let lacks = |what: &str| {
             let says = format!("nothing says which {what} `{host}` is to have");
             Failure::new(says)
@@ -55,22 +80,32 @@ pub fn desired(
         wanted.network(region);
         wanted.machine(host, Plan { region, size, image, is_gateway });
         for disk in &machine.volumes {
-            wanted.disk(host, &disk.name, u64::from(disk.size.0), region);
-            if machine.protect {
-                protected.insert(Address::disk(host, &disk.name));
-            }
-        }
-        if machine.protect {
-            protected.insert(Address::machine(host));
+            wanted.disk(host, &disk.name, u64::from(disk.size.0), region)?;
         }
     }
     Ok(Desired {
         site: site.clone(),
         version: None,
         hosts: BTreeMap::new(),
-        protected,
+        protection: Protection::Nothing,
         resources: wanted.resources,
     })
+}
+
+/// A range of addresses as the API gives it back: its first address, and how many bits that has.
+fn canonical(range: &str) -> String {
+    let Some((ip, bits)) = range.split_once('/') else { return range.to_owned() };
+    match (ip.parse(), bits.parse::<u32>()) {
+        (Ok(IpAddr::V4(ip)), Ok(bits)) => {
+            let mask = u32::MAX.checked_shl(32 - bits).unwrap_or(0);
+            format!("{}/{bits}", Ipv4Addr::from(u32::from(ip) & mask))
+        }
+        (Ok(IpAddr::V6(ip)), Ok(bits)) => {
+            let mask = u128::MAX.checked_shl(128 - bits).unwrap_or(0);
+            format!("{}/{bits}", Ipv6Addr::from(u128::from(ip) & mask))
+        }
+        _ => range.to_owned(),
+    }
 }
 
 /// What a machine is made of.
@@ -116,33 +151,32 @@ impl Wanted<'_> {
 
     /// One firewall for all machines, one more for gateways.
     fn firewalls(&mut self, mesh: NetworkProvider) {
-        let mark = mark(self.site);
         let anywhere = ANYWHERE.map(str::to_owned);
         let from: Vec<String> = match self.settings.ssh_from.as_slice() {
             [] => anywhere.to_vec(),
-            ranges => ranges.iter().map(|range| range.value.to_string()).collect(),
+            ranges => ranges.iter().map(|range| canonical(&range.value)).collect(),
         };
         let mut inbound = vec![text("tcp", "22", "from", &from)];
         match mesh {
             // Without a mesh the hosts see each other on the private network.
             NetworkProvider::None => {
-                let ours = [format!("tag {mark}")];
+                let ours = [format!("tag {}", mark(self.site))];
                 inbound.extend(["tcp", "udp"].map(|it| text(it, "all", "from", &ours)));
             }
             _ => inbound.push(text("udp", MESH_PORT, "from", &anywhere)),
         }
         let outbound = ["icmp", "tcp", "udp"].map(|it| text(it, "all", "to", &anywhere)).to_vec();
-        self.firewall("hosts", &mark, inbound, outbound);
+        self.firewall(HOSTS, inbound, outbound);
         let public = PUBLIC_PORTS.map(|port| text("tcp", port, "from", &anywhere)).to_vec();
-        self.firewall("gateways", &gateway_mark(self.site), public, Vec::new());
+        self.firewall(GATEWAYS, public, Vec::new());
     }
 
-    fn firewall(&mut self, name: &str, tag: &str, mut inbound: Vec<String>, outbound: Vec<String>) {
+    fn firewall(&mut self, name: &str, mut inbound: Vec<String>, outbound: Vec<String>) {
         inbound.sort();
         let attributes = [
             ("inbound", inbound.into(), Rule::InPlace),
             ("outbound", outbound.into(), Rule::InPlace),
-            ("tags", json!([tag]), Rule::InPlace),
+            ("tags", json!(Vec::from_iter(tag(self.site, name))), Rule::InPlace),
         ];
         self.add(Address::firewall(name), self.name(name), attributes, []);
     }
@@ -152,10 +186,12 @@ impl Wanted<'_> {
         tags.extend(plan.is_gateway.then(|| gateway_mark(self.site)));
         let keys: Vec<&str> = self.settings.ssh_keys.iter().map(|key| &*key.value.0).collect();
         let vpc = Address::vpc(plan.region);
+        let is_number = plan.image.parse::<u64>().is_ok();
         let attributes = [
             ("region", plan.region.into(), Rule::Replaces),
             ("size", plan.size.into(), Rule::InPlace),
-            ("image", plan.image.into(), Rule::Replaces),
+            // An image of one's own has a number, by which the cloud does not tell it.
+            ("image", plan.image.into(), if is_number { Rule::Once } else { Rule::Replaces }),
             ("vpc", vpc.to_string().into(), Rule::Replaces),
             ("tags", tags.into(), Rule::InPlace),
             ("backups", self.settings.backups.into(), Rule::InPlace),
@@ -164,11 +200,11 @@ impl Wanted<'_> {
             ("power", "on".into(), Rule::InPlace),
         ];
         // The firewalls stand before what they protect.
-        let after = [vpc, Address::firewall("hosts"), Address::firewall("gateways")];
+        let after = [vpc, Address::firewall(HOSTS), Address::firewall(GATEWAYS)];
         self.add(Address::machine(host), host.to_owned(), attributes, after);
     }
 
-    fn disk(&mut self, host: &str, name: &str, size: u64, region: &str) {
+    fn disk(&mut self, host: &str, name: &str, size: u64, region: &str) -> Result<(), Failure> {
         let machine = Address::machine(host);
         let attributes = [
             ("region", region.into(), Rule::Replaces),
@@ -178,6 +214,23 @@ impl Wanted<'_> {
         let Site { project, environment, .. } = self.site;
         let full = format!("{project}-{environment}-{host}-{name}").to_lowercase();
         let full = full.replace(|c: char| !c.is_ascii_alphanumeric(), "-");
+        if full.len() > LONGEST_DISK {
+            let what = format!("`{full}` is too long for the name of a disk");
+            return Err(Failure::new(what).hint("give the volume or the host a shorter name"));
+        }
         self.add(Address::disk(host, name), full, attributes, [machine]);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_come_out_as_the_api_gives_them_back() {
+        assert_eq!(canonical("203.0.113.9/24"), "203.0.113.0/24");
+        assert_eq!(canonical("2001:DB8::1/32"), "2001:db8::/32");
+        assert_eq!(canonical("0.0.0.0/0"), "0.0.0.0/0");
     }
 }

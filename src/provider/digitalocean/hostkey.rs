@@ -1,0 +1,106 @@
+//! Keys by which `ssh` knows machines. They are made before the machines are: the private half goes along
+//! with the order, as data for cloud-init, and the public half is a tag of the machine. So whoever may ask
+//! the API knows every machine's key, and nobody has to trust a machine at first sight.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::process::{Command, Stdio};
+
+use crate::world::shell::random_hex;
+
+/// No mark begins so.
+const TAG: &str = "stagecraft-hostkey:";
+const KIND: &str = "ssh-ed25519";
+
+/// A key pair.
+pub struct HostKey {
+    private: String,
+    /// The public half in base64, as `known_hosts` has it.
+    public: String,
+}
+
+impl HostKey {
+    /// Makes a pair.
+    ///
+    /// # Errors
+    /// Why `ssh-keygen` could not.
+    pub fn new() -> Result<Self, String> {
+        let name = random_hex(8).map_err(|error| error.to_string())?;
+        let folder = std::env::temp_dir().join(format!("stagecraft-{name}"));
+        let made = fs::DirBuilder::new().mode(0o700).create(&folder);
+        made.map_err(|error| format!("{}: {error}", folder.display()))?;
+        let pair = generate(&folder.join("key"));
+        let removed = fs::remove_dir_all(&folder);
+        let pair = pair?;
+        removed.map_err(|error| format!("{} is still there: {error}", folder.display()))?;
+        Ok(pair)
+    }
+
+    /// What cloud-init reads: the machine's only host key is this one.
+    /// Source: cloudinit.readthedocs.io, module `ssh`.
+    pub fn user_data(&self) -> String {
+        let private: String = self.private.lines().map(|line| format!("    {line}\n")).collect();
+        format!(
+            "#cloud-config\nssh_deletekeys: true\nssh_keys:\n  ed25519_private: |\n{private}  \
+             ed25519_public: {KIND} {}\n",
+            self.public
+        )
+    }
+
+    /// The tag that says the public half. Tags have no `+` and no `/`.
+    pub fn tag(&self) -> String {
+        format!("{TAG}{}", self.public.replace('+', "-").replace('/', "_"))
+    }
+}
+
+fn generate(path: &std::path::Path) -> Result<HostKey, String> {
+    let output = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "", "-f"])
+        .arg(path)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| format!("`ssh-keygen` can't be run: {error}"))?;
+    if !output.status.success() {
+        return Err(format!("`ssh-keygen`: {}", String::from_utf8_lossy(&output.stderr).trim()));
+    }
+    let read = |path| fs::read_to_string(path).map_err(|error| format!("`ssh-keygen`: {error}"));
+    let public = read(path.with_extension("pub"))?;
+    let public = public.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    Ok(HostKey { private: read(path.to_owned())?, public })
+}
+
+/// Whether a tag says a machine's key.
+pub fn is_tag(tag: &str) -> bool {
+    tag.starts_with(TAG)
+}
+
+/// The public key that a tag says, as `known_hosts` has it.
+pub fn of_tag(tag: &str) -> Option<String> {
+    let key = tag.strip_prefix(TAG)?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let key = key.replace('-', "+").replace('_', "/");
+    tag[TAG.len()..].chars().all(plain).then(|| format!("{KIND} {key}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_says_the_key_that_the_machine_gets() {
+        let key = HostKey { private: "a\nb\n".into(), public: "AAAA+b/c".into() };
+        assert_eq!(key.tag(), "stagecraft-hostkey:AAAA-b_c");
+        assert_eq!(of_tag(&key.tag()).as_deref(), Some("ssh-ed25519 AAAA+b/c"));
+        let data = key.user_data();
+        assert!(data.contains("ed25519_private: |\n    a\n    b\n"), "{data}");
+        assert!(data.ends_with("ed25519_public: ssh-ed25519 AAAA+b/c\n"), "{data}");
+    }
+
+    #[test]
+    fn what_is_no_key_is_none() {
+        for tag in ["stagecraft:shop:staging", "stagecraft-hostkey:a b", "stagecraft-hostkey:a\nb"]
+        {
+            assert_eq!(of_tag(tag), None, "{tag}");
+        }
+    }
+}

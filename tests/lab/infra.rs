@@ -1,0 +1,124 @@
+//! From an empty account to a served request and back: a stand-in for DigitalOcean's API makes machines
+//! that are hosts of the lab, with what cloud-init would do of the data that they are ordered with.
+
+use std::process::Command;
+use std::sync::Arc;
+
+use crate::digitalocean::{Server, TOKEN};
+use crate::harness::{Lab, Ran, copy, edit, get, run};
+use crate::shop::{GATEWAY, SECRETS};
+
+const ADDRESSES: [&str; 2] = ["10.99.0.11", "10.99.0.12"];
+/// Where a host's key is, and where it was kept for the tests that come after.
+const KEY: &str = "/etc/ssh/lab/host_key";
+
+/// A host has the key of the lab again, whatever happens.
+struct Keys(Lab);
+
+impl Drop for Keys {
+    fn drop(&mut self) {
+        for host in ["h1", "h2"] {
+            let script = format!(
+                "[ ! -e {KEY}.lab ] || {{ mv {KEY}.lab {KEY}; mv {KEY}.lab.pub {KEY}.pub; }}\n\
+                 kill -HUP \"$(cat /run/sshd.pid)\"\n"
+            );
+            self.0.console(host, &script);
+        }
+    }
+}
+
+/// What cloud-init does of a machine's data: its key is the one that it was given.
+fn boot(lab: &Lab, address: &str, data: &str) {
+    let host = if address == ADDRESSES[0] { "h1" } else { "h2" };
+    let (_, rest) = data.split_once("ed25519_private: |\n").unwrap();
+    let (private, public) = rest.split_once("  ed25519_public: ").unwrap();
+    let private: String = private.lines().map(|line| format!("{}\n", line.trim())).collect();
+    let kept =
+        format!("[ -e {KEY}.lab ] || {{ cp -p {KEY} {KEY}.lab; cp -p {KEY}.pub {KEY}.lab.pub; }}");
+    lab.console(host, &kept).ok();
+    lab.put(host, KEY, "600", &private);
+    lab.put(host, &format!("{KEY}.pub"), "644", public);
+    lab.console(host, "kill -HUP \"$(cat /run/sshd.pid)\"").ok();
+}
+
+/// The shop, of which nothing says where it is.
+struct Shop {
+    lab: Arc<Lab>,
+    folder: tempfile::TempDir,
+    server: Server,
+    _runtime: tokio::runtime::Runtime,
+    _keys: Keys,
+}
+
+impl Shop {
+    fn new() -> Option<Self> {
+        let lab = Arc::new(Lab::clean()?);
+        let folder = copy("fixtures/shop");
+        let config = folder.path().join("stagecraft.yml");
+        edit(&config, "{ name: app-1, address: 10.99.0.11 }", "app-1");
+        edit(&config, "{ name: app-2, address: 10.99.0.12 }", "app-2");
+        edit(
+            &config,
+            "compose: docker-compose.yml",
+            "cloud:\n  provider: digitalocean\n  digitalocean: { region: fra1, size: s-1vcpu-1gb, \
+             image: docker-20-04, ssh_keys: ['512190'] }",
+        );
+        let secrets = folder.path().join(".stagecraft/secrets");
+        std::fs::create_dir_all(&secrets).unwrap();
+        std::fs::write(secrets.join("staging.env"), SECRETS).unwrap();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let server = runtime.block_on(Server::start());
+        let booted = lab.clone();
+        server.account().boot = Some(Box::new(move |ip, data| boot(&booted, ip, data)));
+        let named = |name: &str, address: &str| (name.to_owned(), address.to_owned());
+        server.account().addresses =
+            [named("app-1", ADDRESSES[0]), named("app-2", ADDRESSES[1])].into();
+        let keys = Keys((*lab).clone());
+        Some(Self { lab, folder, server, _runtime: runtime, _keys: keys })
+    }
+
+    fn run(&self, arguments: &[&str]) -> Ran {
+        run(&mut self.command(arguments), "")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.lab.stagecraft(self.folder.path());
+        command
+            .args(arguments)
+            .args(["--env", "staging"])
+            .env("DIGITALOCEAN_API_URL", format!("http://{}", self.server.address))
+            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN);
+        command
+    }
+}
+
+#[test]
+fn from_an_empty_account_to_a_served_request_and_back() {
+    let Some(shop) = Shop::new() else { return };
+    let none = shop.run(&["plan"]).exits(1);
+    assert!(none.stderr.contains("no machine with an address for app-1, app-2"), "{}", none.stderr);
+    shop.run(&["infra", "up", "--yes"]).ok();
+    shop.run(&["apply", "--yes"]).ok();
+    let answer = get(GATEWAY, "/");
+    assert!(answer.is_ok(), "{answer:?}");
+    shop.run(&["plan", "--detailed-exitcode"]).exits(0);
+    shop.run(&["infra", "up", "--yes"]).ok();
+
+    // A machine that has another key than the one it was given is not trusted.
+    let other = format!(
+        "rm -f {KEY} {KEY}.pub && ssh-keygen -q -t ed25519 -N '' -f {KEY} && \
+         kill -HUP \"$(cat /run/sshd.pid)\""
+    );
+    shop.lab.console("h2", &other).ok();
+    // With another place for the connections that commands share, it has to log in.
+    let place = tempfile::tempdir().unwrap();
+    let mut plan = shop.command(&["plan"]);
+    let blocked = run(plan.env("XDG_RUNTIME_DIR", place.path()), "").exits(1);
+    assert!(blocked.stdout.contains("app-2 refuses the log-in"), "{}", blocked.stdout);
+
+    shop.run(&["infra", "down", "--confirm", "staging"]).ok();
+    let account = shop.server.account();
+    // The region's first network can't be deleted.
+    let left = (account.droplets.len(), account.firewalls.len(), account.tags.len());
+    assert_eq!(left, (0, 0, 0));
+}
