@@ -34,10 +34,11 @@ pub(super) fn open(
     }
 }
 
-/// Gives hosts for which nothing says where they are the addresses and keys that the cloud knows.
+/// Gives hosts for which nothing says where they are the addresses and keys that the cloud knows; one that
+/// has no machine yet has no address.
 ///
 /// # Errors
-/// The cloud can't be asked, or has no machine for one of them.
+/// The cloud can't be asked, or does not say by which key a machine is known.
 pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Result<(), Problem> {
     let made = environment.machines.iter().filter(|(_, machine)| machine.made);
     let lost: Vec<String> = made.map(|(name, _)| name.clone()).collect();
@@ -49,18 +50,14 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
     }
     let site = site(environment);
     let state = open(workspace, environment, &site)?.survey()?;
-    let mut missing = Vec::new();
     for name in lost {
         let machine = state.objects.get(&Address::machine(&name)).and_then(|found| found.first());
         let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
-        let Some((address, host)) = given("public_ip").zip(environment.hosts.get_mut(&name)) else {
-            missing.push(name);
-            continue;
-        };
-        host.address = address;
+        let Some(host) = environment.hosts.get_mut(&name) else { continue };
+        host.address = given("public_ip").unwrap_or_default();
         host.private_address = given("private_ip");
         host.host_key = given("host_key");
-        if host.host_key.is_none() {
+        if host.host_key.is_none() && !host.address.is_empty() {
             return Err(Failure::new(format!(
                 "the cloud does not say by which key {name} is known"
             ))
@@ -68,15 +65,7 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
             .into());
         }
     }
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the cloud has no machine with an address for {}",
-        missing.join(", ")
-    ))
-    .hint("`stagecraft infra up` makes it, and waits until it has one")
-    .into())
+    Ok(())
 }
 
 impl Engine {

@@ -64,6 +64,8 @@ pub enum BlockedReason {
     Unreachable,
     /// The connection stood, but the log-in was refused or the host key is not the known one.
     LoginRefused,
+    /// The cloud has no machine for it, or has not given it an address.
+    NoMachine,
     /// There is no `docker` command.
     NoDocker,
     /// The Docker engine does not answer.

@@ -391,6 +391,10 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} refuses the log-in, or is not the host that `ssh` knows"),
             format!("connect once by hand with `ssh {host}`, and mend what it says"),
         ),
+        BlockedReason::NoMachine => (
+            format!("{host} has no machine with an address"),
+            "`stagecraft infra up` makes it, and waits until it has one".to_owned(),
+        ),
         BlockedReason::NoDocker => {
             (format!("{host} has no Docker"), format!("install Docker Engine on {host}"))
         }

@@ -131,6 +131,7 @@ impl Reach {
     }
 
     async fn run_unbounded(&self, host: &Host, script: &str, cap: u64) -> Result<Output, Blocked> {
+        is_somewhere(host)?;
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // An interrupt at the terminal is for us to handle: what runs is finished.
@@ -163,6 +164,7 @@ impl Reach {
     /// Starts a script whose standard input stays open. Nothing may be sent before the script has
     /// said something: until then the shell may still be reading itself.
     pub fn hold(&self, host: &Host, script: &str) -> Result<Session, Blocked> {
+        is_somewhere(host)?;
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // An interrupt at the terminal is for us to handle: what runs is finished.
@@ -187,6 +189,7 @@ impl Reach {
     /// on the host too when this process or the connection goes away, so its long command should
     /// be run by `exec`.
     pub async fn stream(&self, host: &Host, script: &str) -> Result<i32, Blocked> {
+        is_somewhere(host)?;
         let script = format!(
             "exec 3<&0\n(\n{script}\n) </dev/null 3<&- & work=$!\n\
              (cat >/dev/null; kill \"$work\") <&3 >/dev/null 2>&1 & watch=$!\nexec 3<&-\n\
@@ -435,6 +438,17 @@ fn code(status: ExitStatus) -> i32 {
 fn lost(host: &Host, output: &Output) -> Option<Blocked> {
     (host.transport == Transport::Ssh && output.status == 255)
         .then(|| refusal::of_ssh(&output.stderr))
+}
+
+/// A host without an address is one that the cloud has yet to make.
+fn is_somewhere(host: &Host) -> Result<(), Blocked> {
+    match host.address.is_empty() {
+        true => Err(Blocked {
+            reason: BlockedReason::NoMachine,
+            detail: format!("the cloud was asked for the address of {}", host.name),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn no_start(host: &Host, error: io::Error) -> Blocked {

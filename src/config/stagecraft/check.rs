@@ -82,6 +82,7 @@ impl Scope<'_> {
             found.extend(self.unknown_role(service, of.role.as_ref()));
         }
         found.extend(twice(settings));
+        found.extend(idle_secrets(settings));
         let machines = hosts::machines(self.file, name, settings);
         if settings.world == World::Hosts {
             found.extend(hosts::same_machine(&machines));
@@ -178,6 +179,17 @@ fn twice(settings: &EnvironmentSettings) -> Vec<Diagnostic> {
                 .help("keep one of them")
         })
         .collect()
+}
+
+/// Secrets go into the env file, and nowhere else.
+fn idle_secrets(settings: &EnvironmentSettings) -> Option<Diagnostic> {
+    let secrets = settings.secrets.as_ref().filter(|_| settings.env_file.is_none())?;
+    let message = "an environment without `env_file` has no use for `secrets`";
+    Some(
+        Diagnostic::warning("config::secrets", message)
+            .at(&secrets.file.span, "goes nowhere")
+            .help("say where its hosts keep the values: `env_file: /etc/NAME/env`"),
+    )
 }
 
 /// A path on the hosts means nothing unless it is absolute.

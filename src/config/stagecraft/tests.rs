@@ -588,3 +588,17 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn secrets_that_go_nowhere_are_told_of() {
+    let file = |env_file: &str| {
+        format!(
+            "project: {{ name: a }}\nhosts: {{ app: [one] }}\n\
+             services: {{ api: {{ role: app }}, db: {{ role: app }}, worker: {{ role: app }} }}\n\
+             environments: {{ qa: {{ db_volume: data, secrets: {{ file: x.env }}{env_file} }} }}\n"
+        )
+    };
+    let told = brief(&project(&file(""), COMPOSE));
+    assert!(told.contains("config::secrets") && told.contains("x.env"), "{told}");
+    assert_eq!(brief(&project(&file(", env_file: /etc/a/env"), COMPOSE)), "");
+}
