@@ -27,6 +27,8 @@ pub enum Fault {
     Error,
     /// It is done, and the answer is lost.
     Drop,
+    /// It is done a few requests later, and the answer is lost.
+    Late,
 }
 
 /// A request and its answer.
@@ -50,6 +52,8 @@ pub struct Account {
     /// Machines that are gone at the next look.
     leaving: BTreeSet<u64>,
     number: u64,
+    /// What is done later: at which request, where, with what.
+    late: Vec<(usize, String, Value)>,
     /// How many requests there have been.
     pub calls: usize,
     /// What happens to which request, counted from 1.
@@ -98,6 +102,7 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
     let (status, answer, dropped) = {
         let mut account = account.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         account.calls += 1;
+        account.catch_up();
         let fault = account.faults.get(&account.calls).copied();
         let (status, answer) = match fault {
             _ if !let_in => (401, Some(error("unauthorized", "Unable to authenticate you"))),
@@ -107,7 +112,12 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
             Some(Fault::Error) => {
                 (500, Some(error("server_error", "Unexpected server-side error")))
             }
-            Some(Fault::Drop) | None => {
+            Some(Fault::Late) if makes(&head.method, head.uri.path()) => {
+                let when = account.calls + LATE;
+                account.late.push((when, head.uri.path().into(), body.clone().unwrap()));
+                (504, None)
+            }
+            Some(Fault::Drop | Fault::Late) | None => {
                 account.answer(&head.method, head.uri.path(), head.uri.query(), body.as_ref())
             }
         };
@@ -121,7 +131,8 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
         if let Some((_, process)) = account.kills.filter(|(at, _)| *at == account.calls) {
             Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
         }
-        (status, answer, fault == Some(Fault::Drop))
+        let is_late = fault == Some(Fault::Late) && makes(&head.method, head.uri.path());
+        (status, answer, is_late || fault == Some(Fault::Drop))
     };
     if dropped {
         // The connection ends without an answer.
@@ -139,6 +150,15 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
         None => Body::empty(),
     };
     response.body(body).unwrap()
+}
+
+/// How many requests later something late is done.
+const LATE: usize = 3;
+
+/// Whether a request makes an object.
+fn makes(method: &Method, path: &str) -> bool {
+    let makers = ["/v2/droplets", "/v2/volumes", "/v2/vpcs", "/v2/firewalls"];
+    method == Method::POST && makers.contains(&path)
 }
 
 fn error(id: &str, message: &str) -> Value {
@@ -180,6 +200,15 @@ fn region(slug: &Value) -> Value {
 }
 
 impl Account {
+    /// Does what is late and due.
+    fn catch_up(&mut self) {
+        let now = self.calls;
+        let due = self.late.extract_if(.., |(when, ..)| *when <= now).collect::<Vec<_>>();
+        for (_, path, body) in due {
+            self.answer(&Method::POST, &path, None, Some(&body));
+        }
+    }
+
     fn next(&mut self) -> u64 {
         self.number += 1;
         self.number

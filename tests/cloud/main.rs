@@ -383,7 +383,7 @@ fn side_by_side<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync) {
 #[test]
 fn nothing_is_made_twice_whatever_goes_wrong() {
     let all = requests_of_an_up();
-    let faults = [Fault::Limit, Fault::Error, Fault::Drop];
+    let faults = [Fault::Limit, Fault::Error, Fault::Drop, Fault::Late];
     let cases = faults.into_iter().flat_map(|fault| (1..=all).map(move |at| (at, fault)));
     side_by_side(cases.collect(), |(at, fault)| {
         let shop = Shop::new();
