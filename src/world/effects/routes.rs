@@ -137,7 +137,7 @@ pub fn write(route: &RouteSpec, servers: &Servers) -> String {
          if [ -z \"$answered\" ] && [ \"$past\" -ge {quiet} ]; then break; fi\n    \
          if [ \"$past\" -ge {late} ]; then\n      docker logs --tail 5 \"$id\" 2>&1 | mask >&2\n      \
          give_up \"$PROXY has not taken up {path} within {seconds} s; it lists: $(echo $found)\"\n    \
-         fi\n    sleep 0.1 2>/dev/null || sleep 1\n  done\ndone\n",
+         fi\n    sleep 0.05 2>/dev/null || sleep 1\n  done\ndone\n",
         quote(&route.proxy.service),
         route.proxy.api.unwrap_or_default(),
         quiet = throttle + MARGIN_MS,
