@@ -480,18 +480,32 @@ async fn the_lock_is_held_by_one_and_gone_with_its_session() {
     lock.release().await.expect_err("it was lost");
 }
 
+/// A release that has begun.
+fn release(number: u64, desired: &str) -> Release {
+    let record = serde_json::json!({
+        "format": RELEASE_FORMAT, "number": number, "environment": "test", "by": "me@here",
+        "started": "2026-01-01T00:00:00Z", "config_digest": "c", "plan_digest": "p",
+        "desired": desired, "hosts": ["here"], "outcome": "running",
+        "summary": { "add": 1, "change": 0, "destroy": 0 },
+    });
+    serde_json::from_value(record).expect("a release")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn contents_come_back_from_the_store_as_they_went() {
     let here = Here::new(None);
     let store = HostStore::new(Arc::clone(&here.world), [here.host.clone()]);
     let text = format!("{}it's no newline at the end", "\u{1f980}\n@x end\n".repeat(10_000));
-    let digest = store.put_blob(&text).await.expect("kept");
+    let digest = sha256_hex(&text);
+    let begun = release(1, &digest);
+    store.begin(&begun, &text).await.expect("kept");
+    assert_eq!(store.release(1).await.expect("there"), begun);
     assert_eq!(store.get_blob(&digest).await.expect("there"), text);
     assert_eq!(mode(&here.path(&format!("site/store/blobs/{digest}"))), 0o600);
     assert!(store.get_blob("../../etc/passwd").await.is_err());
     fs::write(here.path(&format!("site/store/blobs/{digest}")), "other").expect("written");
     assert!(store.get_blob(&digest).await.is_err(), "a changed content is not passed on");
-    assert!(matches!(store.release(1).await, Err(StateError::NoRelease(1))));
+    assert!(matches!(store.release(2).await, Err(StateError::NoRelease(2))));
 }
 
 #[tokio::test]

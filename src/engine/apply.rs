@@ -10,7 +10,7 @@ use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Ask, Crew, Report, Sink, execute};
 use crate::model::{
     Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Plan,
-    RELEASE_FORMAT, Release, Request, Sight, Spec,
+    RELEASE_FORMAT, Release, Request, Sight, Spec, sha256_hex,
 };
 use crate::state::{Holder, Lock, StateError};
 
@@ -121,9 +121,11 @@ impl Engine {
             return Err(Failure::new("stopped before anything was changed").into());
         }
         let began = tokio::time::Instant::now();
-        let mut release = self.draft(planned).await?;
+        let desired = serde_json::to_string(&planned.desired)
+            .map_err(|error| Failure::new(format!("the desired state can't be stored: {error}")))?;
+        let mut release = self.draft(planned, sha256_hex(&desired));
         lock.open_journal(release.number).await?;
-        self.store.put(&release).await?;
+        self.store.begin(&release, &desired).await?;
         let mut telling = Telling { lock, tell, operator: &self.operator, lost: None };
         let started = Event::Started {
             release: release.number,
@@ -244,13 +246,11 @@ impl Engine {
         stale(saved, now)
     }
 
-    /// The record of an apply that is about to begin.
-    async fn draft(&self, planned: &Planned) -> Result<Release, Problem> {
+    /// The record of an apply that is about to begin, of which the desired state is known by its digest.
+    fn draft(&self, planned: &Planned, desired: String) -> Release {
         let plan = &planned.plan;
         let head = planned.observed.head.as_ref();
-        let text = serde_json::to_string(&planned.desired)
-            .map_err(|error| Failure::new(format!("the desired state can't be stored: {error}")))?;
-        Ok(Release {
+        Release {
             format: RELEASE_FORMAT,
             number: plan.base_release.unwrap_or(0) + 1,
             environment: plan.environment.clone(),
@@ -262,7 +262,7 @@ impl Engine {
             commit: self.operator.commit(),
             config_digest: self.workspace.config.digest(),
             plan_digest: plan.digest(),
-            desired: self.store.put_blob(&text).await?,
+            desired,
             hosts: planned.desired.hosts.keys().cloned().collect(),
             images: BTreeMap::new(),
             env_versions: BTreeMap::new(),
@@ -273,7 +273,7 @@ impl Engine {
             commands: commands(plan),
             previous_good: head.and_then(|head| head.good()),
             fell_back: None,
-        })
+        }
     }
 }
 

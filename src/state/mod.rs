@@ -139,15 +139,22 @@ impl Store {
         }
     }
 
-    /// Keeps a text; its content address.
+    /// Puts a release on record that begins, with the desired state whose content address it names. The
+    /// state is there before the record is.
     ///
     /// # Errors
     /// The store cannot be written.
-    pub async fn put_blob(&self, text: &str) -> Result<String, StateError> {
+    pub async fn begin(&self, release: &Release, desired: &str) -> Result<(), StateError> {
         match self {
-            Store::Local(store) => store.put_blob(text),
-            Store::Host(store) => store.put_blob(text).await,
-            Store::Other(store) => store.put_blob(text).await,
+            Store::Local(store) => {
+                store.put_blob(desired)?;
+                store.put(release)
+            }
+            Store::Host(store) => store.begin(release, desired).await,
+            Store::Other(store) => {
+                store.put_blob(desired).await?;
+                store.put(release).await
+            }
         }
     }
 

@@ -88,16 +88,13 @@ impl HostStore {
 
     /// Puts a release on record on every host, in place of an earlier record of it.
     pub async fn put(&self, release: &Release) -> Result<(), StateError> {
-        let text = serde_json::to_string(release)
-            .map_err(|error| broken("this machine", format!("cannot hold the record: {error}")))?;
-        self.place(&format!("releases/{:08}.json", release.number), &text).await
+        self.place(&[record(release)?]).await
     }
 
-    /// Keeps a content on every host; its address.
-    pub async fn put_blob(&self, content: &str) -> Result<String, StateError> {
-        let digest = sha256_hex(content);
-        self.place(&format!("blobs/{digest}"), content).await?;
-        Ok(digest)
+    /// Puts a release on record on every host, after the desired state that it names, in one go.
+    pub async fn begin(&self, release: &Release, desired: &str) -> Result<(), StateError> {
+        let blob = (format!("blobs/{}", release.desired), desired.to_owned());
+        self.place(&[blob, record(release)?]).await
     }
 
     /// The content at an address.
@@ -191,14 +188,13 @@ impl HostStore {
         }
     }
 
-    /// Writes a file below the store on every host.
-    async fn place(&self, name: &str, content: &str) -> Result<(), StateError> {
-        let body = format!(
-            "printf %s {} | place {} {} || exit 1",
-            quote(content),
-            quote(name),
-            content.len()
-        );
+    /// Writes files below the store on every host, one after the other: by their names, with their content.
+    async fn place(&self, files: &[(String, String)]) -> Result<(), StateError> {
+        let line = |(name, content): &(String, String)| {
+            let length = content.len();
+            format!("printf %s {} | place {} {length} || exit 1\n", quote(content), quote(name))
+        };
+        let body: String = files.iter().map(line).collect();
         let script = self.script("@", &body);
         for (host, answer) in self.all(&script).await {
             if !matches!(&answer, Ok(output) if output.status == 0) {
@@ -215,6 +211,13 @@ impl HostStore {
         };
         broken(host, format!("{what}: {}", self.world.redact(&said)))
     }
+}
+
+/// The file of a release's record.
+fn record(release: &Release) -> Result<(String, String), StateError> {
+    let text = serde_json::to_string(release)
+        .map_err(|error| broken("this machine", format!("cannot hold the record: {error}")))?;
+    Ok((format!("releases/{:08}.json", release.number), text))
 }
 
 /// Which of two records of one release is the later: an ended one comes after a running one.
