@@ -118,6 +118,24 @@ impl Reach {
         self
     }
 
+    /// Whether a host can be connected to at all.
+    fn is_ready(&self, host: &Host) -> Result<(), Blocked> {
+        if host.address.is_empty() {
+            // The cloud has yet to make it.
+            let detail = format!("the cloud was asked for the address of {}", host.name);
+            return Err(Blocked { reason: BlockedReason::NoMachine, detail });
+        }
+        let Some(key) = &host.host_key else { return Ok(()) };
+        let kept = match &self.sockets {
+            Some(folder) => known_hosts(folder, key).map_err(|error| error.to_string()),
+            None => Err("no private folder in $XDG_RUNTIME_DIR or $HOME".to_owned()),
+        };
+        kept.map(|_| ()).map_err(|why| Blocked {
+            reason: BlockedReason::Unreachable,
+            detail: format!("the key of {} can't be kept for `ssh`: {why}", host.name),
+        })
+    }
+
     /// Runs a script and waits for its end.
     pub async fn run(&self, host: &Host, script: &str, limits: Limits) -> Result<Output, Blocked> {
         let work = self.run_unbounded(host, script, limits.bytes);
@@ -131,7 +149,7 @@ impl Reach {
     }
 
     async fn run_unbounded(&self, host: &Host, script: &str, cap: u64) -> Result<Output, Blocked> {
-        is_somewhere(host)?;
+        self.is_ready(host)?;
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // An interrupt at the terminal is for us to handle: what runs is finished.
@@ -164,7 +182,7 @@ impl Reach {
     /// Starts a script whose standard input stays open. Nothing may be sent before the script has
     /// said something: until then the shell may still be reading itself.
     pub fn hold(&self, host: &Host, script: &str) -> Result<Session, Blocked> {
-        is_somewhere(host)?;
+        self.is_ready(host)?;
         let mut command = self.shell(host);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         // An interrupt at the terminal is for us to handle: what runs is finished.
@@ -189,7 +207,7 @@ impl Reach {
     /// on the host too when this process or the connection goes away, so its long command should
     /// be run by `exec`.
     pub async fn stream(&self, host: &Host, script: &str) -> Result<i32, Blocked> {
-        is_somewhere(host)?;
+        self.is_ready(host)?;
         let script = format!(
             "exec 3<&0\n(\n{script}\n) </dev/null 3<&- & work=$!\n\
              (cat >/dev/null; kill \"$work\") <&3 >/dev/null 2>&1 & watch=$!\nexec 3<&-\n\
@@ -270,7 +288,7 @@ impl Reach {
         }
         if let Some(key) = &host.host_key {
             let known = self.sockets.as_ref().and_then(|folder| known_hosts(folder, key).ok());
-            // Without a place for it nothing is known, and nobody is let in.
+            // Where it can't be kept nobody is let in; `is_ready` has said so.
             let known = known.unwrap_or_else(|| PathBuf::from("/dev/null"));
             let known = known.to_string_lossy().replace('%', "%%");
             let file = OsString::from(format!("UserKnownHostsFile=\"{known}\""));
@@ -438,17 +456,6 @@ fn code(status: ExitStatus) -> i32 {
 fn lost(host: &Host, output: &Output) -> Option<Blocked> {
     (host.transport == Transport::Ssh && output.status == 255)
         .then(|| refusal::of_ssh(&output.stderr))
-}
-
-/// A host without an address is one that the cloud has yet to make.
-fn is_somewhere(host: &Host) -> Result<(), Blocked> {
-    match host.address.is_empty() {
-        true => Err(Blocked {
-            reason: BlockedReason::NoMachine,
-            detail: format!("the cloud was asked for the address of {}", host.name),
-        }),
-        false => Ok(()),
-    }
 }
 
 fn no_start(host: &Host, error: io::Error) -> Blocked {
