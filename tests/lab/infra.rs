@@ -46,6 +46,8 @@ struct Shop {
     lab: Arc<Lab>,
     folder: tempfile::TempDir,
     server: Server,
+    /// Where connections and keys are kept for as long as the test runs.
+    place: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
     _keys: Keys,
 }
@@ -74,7 +76,8 @@ impl Shop {
         server.account().addresses =
             [named("app-1", ADDRESSES[0]), named("app-2", ADDRESSES[1])].into();
         let keys = Keys((*lab).clone());
-        Some(Self { lab, folder, server, _runtime: runtime, _keys: keys })
+        let place = tempfile::tempdir().unwrap();
+        Some(Self { lab, folder, server, place, _runtime: runtime, _keys: keys })
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -87,7 +90,8 @@ impl Shop {
             .args(arguments)
             .args(["--env", "staging"])
             .env("DIGITALOCEAN_API_URL", format!("http://{}", self.server.address))
-            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN);
+            .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
+            .env("XDG_RUNTIME_DIR", self.place.path());
         command
     }
 }
