@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Engine, Problem, Workspace, site};
 use crate::config::stagecraft::{self, CloudProvider, Environment};
-use crate::model::{Address, CloudState, Desired, Failure, Part, Protection, Request, Site};
+use crate::model::{Address, CloudState, Desired, Failure, Part, Protection, Request};
 use crate::provider::digitalocean::{self, DigitalOcean};
 use crate::world::Cloud;
 
@@ -17,7 +17,6 @@ pub(super) const STATE: &str = ".stagecraft/infrastructure";
 pub(super) fn open(
     workspace: &Workspace,
     environment: &Environment,
-    site: &Site,
 ) -> Result<Arc<dyn Cloud>, Problem> {
     if environment.world == stagecraft::World::Simulated {
         let what = format!("environment `{}` is simulated; it is in no cloud", environment.name);
@@ -29,7 +28,7 @@ pub(super) fn open(
     })?;
     match cloud.provider {
         CloudProvider::DigitalOcean => {
-            Ok(Arc::new(DigitalOcean::open(&cloud.digitalocean.token_env, site)?))
+            Ok(Arc::new(DigitalOcean::open(&cloud.digitalocean.token_env, &site(environment))?))
         }
     }
 }
@@ -48,8 +47,7 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
     if lost.is_empty() || is_elsewhere {
         return Ok(());
     }
-    let site = site(environment);
-    let state = open(workspace, environment, &site)?.survey()?;
+    let state = open(workspace, environment)?.survey()?;
     for name in lost {
         let machine = state.objects.get(&Address::machine(&name)).and_then(|found| found.first());
         let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
@@ -74,15 +72,19 @@ impl Engine {
         let file = &self.workspace.config.file;
         let cloud = file.cloud.as_ref().ok_or_else(|| Failure::new("there is no cloud"))?;
         let mesh = file.network.provider;
-        let mut desired = match (request.part, cloud.provider) {
+        let resources = match (request.part, cloud.provider) {
             (Part::Infrastructure, CloudProvider::DigitalOcean) => {
-                digitalocean::desired(&self.environment, &cloud.digitalocean, mesh, &self.site)?
+                digitalocean::resources(&self.environment, &cloud.digitalocean, mesh, &self.site)?
             }
-            _ => self.nothing(),
+            _ => BTreeMap::new(),
         };
-        desired.hosts = BTreeMap::new();
-        desired.protection = self.protection();
-        Ok(desired)
+        Ok(Desired {
+            site: self.site.clone(),
+            version: None,
+            hosts: BTreeMap::new(),
+            protection: self.protection(),
+            resources,
+        })
     }
 
     fn protection(&self) -> Protection {

@@ -134,12 +134,11 @@ impl Engine {
     /// There is no such environment, it is in no cloud, or nothing opens the account.
     pub fn open_infrastructure(workspace: Workspace, name: &str) -> Result<Self, Problem> {
         let operator = Operator::Here(workspace.folder.clone());
-        let open =
-            |workspace: &Workspace, environment: &Environment, site: &Site, _: Option<&_>| {
-                let cloud = infrastructure::open(workspace, environment, site)?;
-                let folder = workspace.folder.join(infrastructure::STATE).join(&environment.name);
-                Ok((Arc::new(World::Cloud(cloud)), Store::Local(LocalStore::new(folder))))
-            };
+        let open = |workspace: &Workspace, environment: &Environment, _: &Site, _: Option<&_>| {
+            let cloud = infrastructure::open(workspace, environment)?;
+            let folder = workspace.folder.join(infrastructure::STATE).join(&environment.name);
+            Ok((Arc::new(World::Cloud(cloud)), Store::Local(LocalStore::new(folder))))
+        };
         // Where no host is left there may be machines.
         let environment = workspace.config.environment(name)?;
         Self::open_with(workspace, environment, operator, compose_reader(), open)

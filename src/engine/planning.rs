@@ -52,7 +52,7 @@ impl Engine {
 
     /// What is desired where nothing is known of the world: what hosts offer to interpolation
     /// cannot be told, so nothing can be compiled, and nothing would be planned in any case.
-    pub(super) fn nothing(&self) -> Desired {
+    fn nothing(&self) -> Desired {
         Desired {
             site: self.site.clone(),
             version: None,

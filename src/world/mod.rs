@@ -1,4 +1,5 @@
-//! The world: every effect there is. Real hosts over SSH or a local shell, and the simulated world.
+//! The world: every effect on hosts, over SSH or a local shell, and the simulated world. What a cloud
+//! does is its provider's matter; here it is called.
 //! Performs and observes what it is told; decides nothing.
 
 pub mod cloud;

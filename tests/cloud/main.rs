@@ -359,6 +359,59 @@ fn what_is_protected_stays_when_nothing_names_it_any_more() {
     assert_eq!(shop.server.account().droplets.len(), 2);
 }
 
+#[test]
+fn what_a_cloud_cannot_have_is_refused_before_it_is_asked() {
+    let long =
+        "volumes: [{ name: a-name-that-goes-on-and-on-and-on-and-on-and-on-and-on, size: 10 }]";
+    let mistakes = [
+        ("gateway: [app-1]", "gateway: [app_1]", "`app_1` can't be a name at DigitalOcean"),
+        ("    ssh_keys:", "    # ssh_keys:", "nothing says who may log in to new machines"),
+        ("    region: fra1\n", "", "nothing says which region `app-1` is to have"),
+        ("volumes: [{ name: data, size: 10 }]", long, "is too long for the name of a disk"),
+        ("  staging:\n", "  staging:\n    world: simulated\n", "it is in no cloud"),
+    ];
+    for (from, to, said) in mistakes {
+        let shop = Shop::new();
+        shop.edit(from, to);
+        let found = shop.exits(1, &["up", "--yes"]);
+        assert!(found.contains(said) && found.contains("hint:"), "no {said:?} in:\n{found}");
+        assert!(shop.server.account().log.iter().all(|it| it.method == "GET"), "{found}");
+    }
+}
+
+#[test]
+fn a_token_of_another_account_is_not_taken_by_mistake() {
+    let shop = Shop::new();
+    let folder = shop.folder.path().join("doctl");
+    fs::create_dir(&folder).unwrap();
+    let show = |text: &str| {
+        fs::write(folder.join("config.yaml"), text).unwrap();
+        let mut show = shop.command(&["show"]);
+        show.env_remove("DIGITALOCEAN_ACCESS_TOKEN").env("XDG_CONFIG_HOME", shop.folder.path());
+        let output = show.output().unwrap();
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let own = format!("access-token: {TOKEN}\ncontext: default\n");
+    assert!(show(&own).contains("The cloud has nothing of this environment"));
+    let other = show(&own.replace("default", "other"));
+    assert!(other.contains("doctl works with its context `other`"), "{other}");
+}
+
+#[test]
+fn a_machine_whose_key_nobody_knows_is_not_reached() {
+    let shop = Shop::up();
+    for droplet in shop.server.account().droplets.values_mut() {
+        let tags = droplet["tags"].as_array_mut().unwrap();
+        tags.retain(|tag| !tag.as_str().unwrap().starts_with("stagecraft-hostkey:"));
+    }
+    let mut plan = Command::new(env!("CARGO_BIN_EXE_stagecraft"));
+    plan.arg("plan").current_dir(shop.folder.path());
+    plan.env("DIGITALOCEAN_API_URL", format!("http://{}", shop.server.address));
+    let output = plan.env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the cloud does not say by which key app-1 is known"), "{said}");
+}
+
 /// How many requests an `infra up` makes from nothing.
 fn requests_of_an_up() -> usize {
     let shop = Shop::up();

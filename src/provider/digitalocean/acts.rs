@@ -103,8 +103,7 @@ impl DigitalOcean {
             let (path, key, body) = self.order(address, object)?;
             match self.api.post(path, &body) {
                 Ok(answer) => {
-                    let id = &answer[key]["id"];
-                    return Ok(id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+                    return Ok(read::text(&answer[key]["id"]));
                 }
                 Err(Refusal::Lost(_)) if tried < TRIES => tried += 1,
                 Err(refusal) => return Err(refusal),
@@ -321,8 +320,7 @@ impl DigitalOcean {
                 other => other?,
             };
             let mark = wanted::mark(&self.site);
-            let mut tags = found["droplet"]["tags"].as_array().into_iter().flatten();
-            if !tags.any(|tag| *tag == *mark) {
+            if !read::tags(&found["droplet"]).any(|tag| tag == mark) {
                 let name = &found["droplet"]["name"];
                 let message = format!(
                     "it is attached to {name}, which is not of this environment; detach it by hand"
@@ -417,8 +415,7 @@ impl DigitalOcean {
             self.shut_down(id)?;
         }
         // Nobody else has the tag with its key.
-        let tags = machine["droplet"]["tags"].as_array().into_iter().flatten();
-        for tag in tags.filter_map(Value::as_str).filter(|tag| hostkey::is_tag(tag)) {
+        for tag in read::tags(&machine["droplet"]).filter(|tag| hostkey::is_tag(tag)) {
             self.api.delete(&format!("/v2/tags/{tag}"), None)?;
         }
         self.api.delete(&path, None)?;

@@ -122,7 +122,8 @@ impl Api {
 
     fn call(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Refusal> {
         let mut pause = Duration::from_millis(100);
-        for tried in 1.. {
+        let mut tried = 0;
+        loop {
             let (refusal, wait) = match self.once(method, path, body) {
                 Ok(answer) => return Ok(answer),
                 // It was not done, whatever it was.
@@ -132,13 +133,13 @@ impl Api {
                 }
                 Err((refusal, _)) => return Err(refusal),
             };
+            tried += 1;
             if tried >= TRIES {
                 return Err(refusal);
             }
             sleep(wait.unwrap_or(pause).min(LONGEST_PAUSE));
             pause *= 2;
         }
-        unreachable!("a range without an end ends")
     }
 
     /// One request; with a refusal comes how long the API wants to be left alone.
@@ -149,11 +150,9 @@ impl Api {
         body: Option<&Value>,
     ) -> Result<Value, (Refusal, Option<Duration>)> {
         let url = format!("{}{path}", self.base);
-        let auth = self.authorization.as_str();
         let nothing = Value::Null;
         let json = body.unwrap_or(&nothing);
-        let head = |name: &'static str| (name, auth);
-        let (name, value) = head("authorization");
+        let (name, value) = ("authorization", self.authorization.as_str());
         let sent = match (method, body) {
             (Method::Get, _) => self.agent.get(&url).header(name, value).call(),
             (Method::Post, _) => self.agent.post(&url).header(name, value).send_json(json),

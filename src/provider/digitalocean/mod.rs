@@ -16,7 +16,7 @@ use crate::model::{Act, Address, CloudObject, CloudState, Failure, Site};
 use crate::world::Cloud;
 use api::{Api, Refusal};
 
-pub use wanted::desired;
+pub use wanted::resources;
 
 /// Where the API is. `DIGITALOCEAN_API_URL` names another place, as it does for `doctl`.
 const BASE: &str = "https://api.digitalocean.com";

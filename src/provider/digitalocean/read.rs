@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::wanted::mark;
+use super::wanted::{mark, name};
 use super::{hostkey, rules};
 use crate::model::{Address, CloudObject, FIXED, Site};
 
@@ -21,11 +21,11 @@ fn described(site: &Site, object: &Value) -> Option<Address> {
 
 /// The address of something whose name is `stagecraft.shop.staging.REST`.
 fn named(site: &Site, object: &Value, address: fn(&str) -> Address) -> Option<Address> {
-    let prefix = format!("stagecraft.{}.{}.", site.project, site.environment);
-    object["name"].as_str()?.strip_prefix(&prefix).map(address)
+    object["name"].as_str()?.strip_prefix(&name(site, "")).map(address)
 }
 
-fn text(value: &Value) -> String {
+/// A text, or a number as one: some ids are the one, some the other.
+pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
@@ -35,6 +35,11 @@ fn object(it: &Value, attributes: Value, given: BTreeMap<String, String>) -> Clo
         _ => BTreeMap::new(),
     };
     CloudObject { id: text(&it["id"]), name: text(&it["name"]), attributes, given }
+}
+
+/// The tags of an object.
+pub fn tags(object: &Value) -> impl Iterator<Item = &str> {
+    object["tags"].as_array().into_iter().flatten().filter_map(Value::as_str)
 }
 
 /// A private network; none where it is not the environment's.
@@ -49,8 +54,7 @@ pub fn vpc(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
 /// A firewall; none where it is not the environment's.
 pub fn firewall(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
     let address = named(site, it, Address::firewall)?;
-    let mut tags: Vec<&str> =
-        it["tags"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    let mut tags: Vec<&str> = tags(it).collect();
     tags.sort_unstable();
     let attributes = json!({
         "inbound": rules::read(&it["inbound_rules"], true),
@@ -71,21 +75,15 @@ pub fn machine(
     let ours = |tag: &&str| {
         tag.strip_prefix(&mark).is_some_and(|rest| rest.is_empty() || rest.starts_with(':'))
     };
-    let mut tags: Vec<&str> = it["tags"]
-        .as_array()
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
-        .filter(ours)
-        .collect();
-    tags.sort_unstable();
+    let mut own: Vec<&str> = tags(it).filter(ours).collect();
+    own.sort_unstable();
     let vpc = text(&it["vpc_uuid"]);
     let features = it["features"].as_array().into_iter().flatten();
     let mut attributes = json!({
         "region": it["region"]["slug"],
         "size": it["size_slug"],
         "vpc": vpcs.get(&vpc).map_or(vpc, Address::to_string),
-        "tags": tags,
+        "tags": own,
         "backups": features.clone().any(|feature| feature == "backups"),
         "power": power(it),
     });
@@ -100,8 +98,7 @@ pub fn machine(
             given.entry(format!("{kind}_ip")).or_insert_with(|| ip.to_owned());
         }
     }
-    let all = it["tags"].as_array().into_iter().flatten().filter_map(Value::as_str);
-    if let Some(key) = all.filter_map(hostkey::of_tag).next() {
+    if let Some(key) = tags(it).find_map(hostkey::of_tag) {
         given.insert("host_key".into(), key);
     }
     (Address::machine(&text(&it["name"])), object(it, attributes, given))

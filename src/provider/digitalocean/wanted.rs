@@ -7,9 +7,7 @@ use serde_json::{Value, json};
 
 use super::rules::{ANYWHERE, text};
 use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
-use crate::model::{
-    Address, Attribute, CloudSpec, Desired, Failure, Protection, Resource, Rule, Site, Spec,
-};
+use crate::model::{Address, Attribute, CloudSpec, Failure, Resource, Rule, Site, Spec};
 
 /// The role whose machines take requests from everybody.
 const GATEWAY: &str = "gateway";
@@ -42,16 +40,21 @@ pub fn tag(site: &Site, firewall: &str) -> Option<String> {
     }
 }
 
+/// The name of something of an environment that has no tags, by which it is known.
+pub fn name(site: &Site, rest: &str) -> String {
+    format!("stagecraft.{}.{}.{rest}", site.project, site.environment)
+}
+
 /// What the cloud has to have for an environment.
 ///
 /// # Errors
 /// A host has no region, size or image, or the cloud can't have such names.
-pub fn desired(
+pub fn resources(
     environment: &Environment,
     settings: &DigitalOcean,
     mesh: NetworkProvider,
     site: &Site,
-) -> Result<Desired, Failure> {
+) -> Result<BTreeMap<Address, Resource>, Failure> {
     let made = || environment.machines.iter().filter(|(_, machine)| machine.made);
     for name in [&site.project, &site.environment].into_iter().chain(made().map(|(name, _)| name)) {
         if name.contains('_') {
@@ -78,18 +81,12 @@ pub fn desired(
         let is_gateway =
             environment.hosts.get(host).is_some_and(|host| host.roles.contains(GATEWAY));
         wanted.network(region);
-        wanted.machine(host, Plan { region, size, image, is_gateway });
+        wanted.machine(host, Machine { region, size, image, is_gateway });
         for disk in &machine.volumes {
             wanted.disk(host, &disk.name, u64::from(disk.size.0), region)?;
         }
     }
-    Ok(Desired {
-        site: site.clone(),
-        version: None,
-        hosts: BTreeMap::new(),
-        protection: Protection::Nothing,
-        resources: wanted.resources,
-    })
+    Ok(wanted.resources)
 }
 
 /// A range of addresses as the API gives it back: its first address, and how many bits that has.
@@ -109,7 +106,7 @@ fn canonical(range: &str) -> String {
 }
 
 /// What a machine is made of.
-struct Plan<'a> {
+struct Machine<'a> {
     region: &'a str,
     size: &'a str,
     image: &'a str,
@@ -138,14 +135,9 @@ impl Wanted<'_> {
         self.resources.insert(address, Resource { spec, after: after.into_iter().collect() });
     }
 
-    /// The name of something that has no tags, by which it is known.
-    fn name(&self, rest: &str) -> String {
-        format!("stagecraft.{}.{}.{rest}", self.site.project, self.site.environment)
-    }
-
     /// The private network of a region.
     fn network(&mut self, region: &str) {
-        let name = self.name(region);
+        let name = name(self.site, region);
         self.add(Address::vpc(region), name, [("region", region.into(), Rule::Replaces)], []);
     }
 
@@ -171,17 +163,17 @@ impl Wanted<'_> {
         self.firewall(GATEWAYS, public, Vec::new());
     }
 
-    fn firewall(&mut self, name: &str, mut inbound: Vec<String>, outbound: Vec<String>) {
+    fn firewall(&mut self, firewall: &str, mut inbound: Vec<String>, outbound: Vec<String>) {
         inbound.sort();
         let attributes = [
             ("inbound", inbound.into(), Rule::InPlace),
             ("outbound", outbound.into(), Rule::InPlace),
-            ("tags", json!(Vec::from_iter(tag(self.site, name))), Rule::InPlace),
+            ("tags", json!(Vec::from_iter(tag(self.site, firewall))), Rule::InPlace),
         ];
-        self.add(Address::firewall(name), self.name(name), attributes, []);
+        self.add(Address::firewall(firewall), name(self.site, firewall), attributes, []);
     }
 
-    fn machine(&mut self, host: &str, plan: Plan<'_>) {
+    fn machine(&mut self, host: &str, plan: Machine<'_>) {
         let mut tags = vec![mark(self.site)];
         tags.extend(plan.is_gateway.then(|| gateway_mark(self.site)));
         let keys: Vec<&str> = self.settings.ssh_keys.iter().map(|key| &*key.value.0).collect();
