@@ -25,7 +25,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
 
 /// Crates that one file or room alone may name.
 const CRATES: [(&str, &[&str]); 6] = [
-    ("ureq", &["provider/digitalocean/api"]),
+    ("ureq", &["provider/http"]),
     ("serde_yaml", &["config/yaml"]),
     ("libyaml_safer", &["config/yaml"]),
     ("petgraph", &["diff/order"]),

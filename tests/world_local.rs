@@ -49,15 +49,9 @@ impl Here {
             world: Arc::new(world(folder.path(), secrets)),
             folder,
             host: Host {
-                name: "here".into(),
                 address: "localhost".into(),
-                user: None,
-                port: None,
-                identity_file: None,
-                host_key: None,
-                private_address: None,
                 transport: Transport::Local,
-                roles: Default::default(),
+                ..Host::named("here")
             },
         };
         here.program("docker", DOCKER);

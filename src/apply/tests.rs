@@ -90,17 +90,7 @@ async fn run_plan(
     lines: usize,
 ) -> (Vec<String>, Outcome) {
     let notes = Notes { fails, ..Notes::default() };
-    let host = Host {
-        name: "a".into(),
-        address: "a".into(),
-        user: None,
-        port: None,
-        identity_file: None,
-        host_key: None,
-        private_address: None,
-        transport: Transport::Ssh,
-        roles: BTreeSet::new(),
-    };
+    let host = Host::named("a");
     let world = Arc::new(World::Other(Box::new(notes.clone())));
     // Nobody can ask to stop any more: the channel is closed from the beginning.
     let (_, stop) = watch::channel(false);

@@ -77,7 +77,9 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
             let found = block_on(engine.survey())?;
             global.print(&match global.format {
                 Format::Json => view::json::pretty(&found.objects),
-                Format::Text | Format::Markdown => view::cloud::table(&found, global.paint()),
+                Format::Text | Format::Markdown => {
+                    view::infrastructure::table(&found, global.paint())
+                }
             });
             Ok(ExitCode::SUCCESS)
         }

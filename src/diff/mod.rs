@@ -1,8 +1,8 @@
 //! The differ: (desired, observed) to a plan. Pure: no clock, no randomness, no environment, no I/O;
 //! the same inputs give the same bytes.
 
-mod cloud;
 mod fields;
+mod infrastructure;
 mod order;
 mod releasing;
 mod resources;
@@ -133,11 +133,11 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
     releasing::canaries_first(&round, &mut findings);
     routes::compare(desired, observed, &mut findings);
     routes::orphans(desired, observed, &mut findings);
-    if let Some(state) = &observed.cloud {
+    if let Some(state) = &observed.infrastructure {
         let drifts = observed.head.as_ref().is_some_and(|head| {
             head.outcome == Outcome::Succeeded && head.desired == digest_of(desired)
         });
-        cloud::compare(desired, state, request, drifts, &mut findings);
+        infrastructure::compare(desired, state, request, drifts, &mut findings);
     }
     let resources = order::resources(desired, &findings.proposals)?;
     order::chain_rollouts(desired, &resources, &mut findings.proposals);
@@ -190,7 +190,7 @@ fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings
             }
             Spec::Volume(spec) => resources::volume(scope, address, spec, findings),
             Spec::File(spec) => resources::file(scope, address, spec, findings),
-            Spec::Env(_) | Spec::Service(_) | Spec::Route(_) | Spec::Cloud(_) => {}
+            Spec::Env(_) | Spec::Service(_) | Spec::Route(_) | Spec::Infra(_) => {}
         }
     }
     for (address, spec) in wanted {
@@ -237,8 +237,8 @@ fn observed_digest(observed: &Observed, changes: &[Change]) -> String {
             Some((host, state))
         })
         .collect();
-    match &observed.cloud {
-        Some(cloud) => digest_of(&(states, cloud)),
+    match &observed.infrastructure {
+        Some(found) => digest_of(&(states, found)),
         None => digest_of(&states),
     }
 }

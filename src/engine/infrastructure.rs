@@ -1,60 +1,72 @@
-//! What an environment has in its cloud: which cloud that is, and what it should have.
+//! What an environment has below its application: what that should be, and where its hosts are.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Engine, Problem, Workspace, site};
-use crate::config::stagecraft::{self, CloudProvider, Environment};
-use crate::model::{Address, CloudState, Desired, Failure, Part, Protection, Request};
-use crate::provider::digitalocean::{self, DigitalOcean};
-use crate::world::Cloud;
+use crate::config::stagecraft::{self, Environment};
+use crate::model::{Desired, Failure, InfraState, Part, Protection, Request, Transport};
+use crate::provider::{self, Ground};
+use crate::world::Infrastructure;
+use crate::world::tailnet::Status;
 
 /// Where the records, journals and the lock of infrastructure are kept, below the project's folder. Hosts
 /// can't keep them: there may be none yet.
 pub(super) const STATE: &str = ".stagecraft/infrastructure";
 
-/// Opens the cloud that an environment is in.
+/// Opens what is below an environment's application.
 pub(super) fn open(
     workspace: &Workspace,
     environment: &Environment,
-) -> Result<Arc<dyn Cloud>, Problem> {
+) -> Result<Arc<dyn Infrastructure>, Problem> {
     if environment.world == stagecraft::World::Simulated {
         let what = format!("environment `{}` is simulated; it is in no cloud", environment.name);
         return Err(Failure::new(what).hint("name another one with --env").into());
     }
-    let cloud = workspace.config.file.cloud.as_ref().ok_or_else(|| {
-        Failure::new("the configuration names no cloud")
-            .hint("add `cloud: { provider: digitalocean }` to stagecraft.yml")
+    let ground = Ground::open(&workspace.config.file, environment, &site(environment))?;
+    let ground = ground.ok_or_else(|| {
+        Failure::new("the configuration names no infrastructure").hint(
+            "add `cloud: { provider: digitalocean }`, a `network:` or `bootstrap: {}` to stagecraft.yml",
+        )
     })?;
-    match cloud.provider {
-        CloudProvider::DigitalOcean => {
-            Ok(Arc::new(DigitalOcean::open(&cloud.digitalocean.token_env, &site(environment))?))
-        }
-    }
+    Ok(Arc::new(ground))
 }
 
-/// Gives hosts for which nothing says where they are the addresses and keys that the cloud knows; one that
-/// has no machine yet has no address.
+/// Says of hosts where they are, when the configuration does not: on the private network, where this
+/// machine is on it and sees them, else where the cloud says. One that has no machine yet has no address.
 ///
 /// # Errors
 /// The cloud can't be asked, or does not say by which key a machine is known.
 pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Result<(), Problem> {
-    let made = environment.machines.iter().filter(|(_, machine)| machine.made);
-    let lost: Vec<String> = made.map(|(name, _)| name.clone()).collect();
-    let is_elsewhere = environment.has_mesh_names()
-        || environment.world != stagecraft::World::Hosts
-        || workspace.config.file.cloud.is_none();
-    if lost.is_empty() || is_elsewhere {
+    if environment.world != stagecraft::World::Hosts {
         return Ok(());
     }
-    let state = open(workspace, environment)?.survey()?;
-    for name in lost {
-        let machine = state.objects.get(&Address::machine(&name)).and_then(|found| found.first());
-        let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
-        let Some(host) = environment.hosts.get_mut(&name) else { continue };
-        host.address = given("public_ip").unwrap_or_default();
-        host.private_address = given("private_ip");
-        host.host_key = given("host_key");
+    let is_open = |environment: &Environment, name: &String| {
+        environment.machines.get(name).is_some_and(|machine| machine.made)
+    };
+    let mut lost: Vec<String> = environment
+        .hosts
+        .iter()
+        .filter(|(name, host)| host.transport == Transport::Ssh && is_open(environment, name))
+        .map(|(name, _)| name.clone())
+        .collect();
+    if environment.has_mesh_names() && !lost.is_empty() {
+        let status = Status::here().unwrap_or_default();
+        lost.retain(|name| {
+            let mesh_name = environment.mesh_name(name);
+            let host = environment.hosts.get_mut(name);
+            !host.is_some_and(|host| status.place(host, &mesh_name))
+        });
+    }
+    let file = &workspace.config.file;
+    if lost.is_empty() || file.cloud.is_none() {
+        return Ok(());
+    }
+    let state = provider::machines(file, &site(environment))?;
+    let lost = lost.into_iter().collect();
+    provider::place(&mut environment.hosts, &lost, &state);
+    for name in &lost {
+        let Some(host) = environment.hosts.get(name) else { continue };
         if host.host_key.is_none() && !host.address.is_empty() {
             return Err(Failure::new(format!(
                 "the cloud does not say by which key {name} is known"
@@ -67,16 +79,12 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
 }
 
 impl Engine {
-    /// What the cloud should have.
+    /// What there should be below the application.
     pub(super) fn infrastructure(&self, request: &Request) -> Result<Desired, Problem> {
         let file = &self.workspace.config.file;
-        let cloud = file.cloud.as_ref().ok_or_else(|| Failure::new("there is no cloud"))?;
-        let mesh = file.network.provider;
-        let resources = match (request.part, cloud.provider) {
-            (Part::Infrastructure, CloudProvider::DigitalOcean) => {
-                digitalocean::resources(&self.environment, &cloud.digitalocean, mesh, &self.site)?
-            }
-            _ => BTreeMap::new(),
+        let resources = match request.part {
+            Part::NoInfrastructure { .. } => BTreeMap::new(),
+            _ => provider::resources(file, &self.environment, &self.site)?,
         };
         Ok(Desired {
             site: self.site.clone(),
@@ -97,12 +105,12 @@ impl Engine {
         )
     }
 
-    /// What the cloud has of the environment.
+    /// What there is below the application.
     ///
     /// # Errors
-    /// It did not answer, or the environment was not opened for its infrastructure.
-    pub async fn survey(&self) -> Result<CloudState, Problem> {
+    /// Somebody did not answer, or the environment was not opened for its infrastructure.
+    pub async fn survey(&self) -> Result<InfraState, Problem> {
         let found = self.world.survey().await?;
-        Ok(found.ok_or_else(|| Failure::new("there is no cloud"))?)
+        Ok(found.ok_or_else(|| Failure::new("there is no infrastructure"))?)
     }
 }

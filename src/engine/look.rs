@@ -24,9 +24,9 @@ impl Engine {
         &self,
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
-        if let Some(cloud) = self.world.survey().await? {
+        if let Some(found) = self.world.survey().await? {
             let head = self.store.releases().await?.last().map(ReleaseHead::from);
-            let observed = Observed { head, cloud: Some(cloud), ..Observed::default() };
+            let observed = Observed { head, infrastructure: Some(found), ..Observed::default() };
             return Ok((observed, BTreeMap::new()));
         }
         let mut hosts = self.environment.hosts.clone();

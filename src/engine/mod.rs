@@ -137,7 +137,7 @@ impl Engine {
         let open = |workspace: &Workspace, environment: &Environment, _: &Site, _: Option<&_>| {
             let cloud = infrastructure::open(workspace, environment)?;
             let folder = workspace.folder.join(infrastructure::STATE).join(&environment.name);
-            Ok((Arc::new(World::Cloud(cloud)), Store::Local(LocalStore::new(folder))))
+            Ok((Arc::new(World::Infrastructure(cloud)), Store::Local(LocalStore::new(folder))))
         };
         // Where no host is left there may be machines.
         let environment = workspace.config.environment(name)?;

@@ -37,7 +37,7 @@ impl Engine {
         let (mut observed, hosts) = self.look(&request.forget).await?;
         let mut warnings = Vec::new();
         let desired = match request.rollback_to {
-            _ if observed.cloud.is_some() => self.infrastructure(request)?,
+            _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
             Some(number) => {
                 observed.commands_since = self.commands_since(number).await?;
                 self.earlier(number).await?

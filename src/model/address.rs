@@ -16,6 +16,14 @@ pub enum Kind {
     Machine,
     /// Block storage of the cloud's, attached to a machine.
     Disk,
+    /// A host made ready for Docker: its engine, the Compose plugin, and updates.
+    Bootstrap,
+    /// A host's membership of the private network.
+    Mesh,
+    /// A zone of the domain name system.
+    Zone,
+    /// Records of the domain name system, by name and type.
+    Dns,
     /// A host made ready for us: its directory under `/var/lib/stagecraft`.
     Host,
     /// A Docker network on a host.
@@ -37,11 +45,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 13] = [
+    const ALL: [Kind; 17] = [
         Kind::Vpc,
         Kind::Firewall,
         Kind::Machine,
         Kind::Disk,
+        Kind::Bootstrap,
+        Kind::Mesh,
+        Kind::Zone,
+        Kind::Dns,
         Kind::Host,
         Kind::Network,
         Kind::Volume,
@@ -60,6 +72,10 @@ impl Kind {
             Kind::Firewall => "firewall",
             Kind::Machine => "machine",
             Kind::Disk => "disk",
+            Kind::Bootstrap => "bootstrap",
+            Kind::Mesh => "mesh",
+            Kind::Zone => "zone",
+            Kind::Dns => "dns",
             Kind::Host => "host",
             Kind::Network => "network",
             Kind::Volume => "volume",
@@ -99,6 +115,22 @@ impl Address {
     /// `disk.HOST/NAME`.
     pub fn disk(host: &str, name: &str) -> Self {
         Self { kind: Kind::Disk, scope: host.into(), name: Some(name.into()) }
+    }
+    /// `bootstrap.HOST`.
+    pub fn bootstrap(host: &str) -> Self {
+        Self { kind: Kind::Bootstrap, scope: host.into(), name: None }
+    }
+    /// `mesh.HOST`.
+    pub fn mesh(host: &str) -> Self {
+        Self { kind: Kind::Mesh, scope: host.into(), name: None }
+    }
+    /// `zone.NAME`.
+    pub fn zone(name: &str) -> Self {
+        Self { kind: Kind::Zone, scope: name.into(), name: None }
+    }
+    /// `dns.NAME/TYPE`, by the whole name.
+    pub fn dns(name: &str, kind: &str) -> Self {
+        Self { kind: Kind::Dns, scope: name.into(), name: Some(kind.into()) }
     }
     /// `host.HOST`.
     pub fn host(host: &str) -> Self {
@@ -143,11 +175,11 @@ impl Address {
     }
     /// The host the resource is on; none for what is on no host.
     pub fn on_host(&self) -> Option<&str> {
-        (!self.is_cloud() && self.kind != Kind::Release).then_some(self.scope.as_str())
+        (!self.is_infrastructure() && self.kind != Kind::Release).then_some(self.scope.as_str())
     }
-    /// Whether it is an object of the cloud's.
-    pub fn is_cloud(&self) -> bool {
-        matches!(self.kind, Kind::Vpc | Kind::Firewall | Kind::Machine | Kind::Disk)
+    /// Whether it is below the application: of the cloud's, or what makes a machine a host.
+    pub fn is_infrastructure(&self) -> bool {
+        self.kind < Kind::Host
     }
     /// What stands between the dot and the slash.
     pub fn scope(&self) -> &str {
@@ -184,7 +216,15 @@ impl FromStr for Address {
         };
         let wants_name = !matches!(
             kind,
-            Kind::Vpc | Kind::Firewall | Kind::Machine | Kind::Host | Kind::Env | Kind::Release
+            Kind::Vpc
+                | Kind::Firewall
+                | Kind::Machine
+                | Kind::Bootstrap
+                | Kind::Mesh
+                | Kind::Zone
+                | Kind::Host
+                | Kind::Env
+                | Kind::Release
         );
         if scope.is_empty() || wants_name != name.is_some() {
             return Err(refuse());
@@ -217,6 +257,10 @@ mod tests {
             Address::firewall("shop-staging"),
             Address::machine("app-1"),
             Address::disk("app-1", "data"),
+            Address::bootstrap("app-1"),
+            Address::mesh("app-1"),
+            Address::zone("shop.example"),
+            Address::dns("api.shop.example", "A"),
             Address::host("app-1"),
             Address::network("app-1", "back"),
             Address::volume("db-1", "postgres_data"),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CloudSpec, Host, Kind, Object, RouteSpec, Site, is_default};
+use super::{Address, Host, InfraSpec, Kind, Object, RouteSpec, Site, is_default};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -76,8 +76,8 @@ pub enum Spec {
     Service(Box<ServiceSpec>),
     /// The routes of a Compose service on a gateway.
     Route(Box<RouteSpec>),
-    /// An object of the cloud's.
-    Cloud(CloudSpec),
+    /// A part of the infrastructure below the application.
+    Infra(InfraSpec),
 }
 
 /// The environment's directory on a host.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, CloudSpec, ImagePin, Object, Pick, RouteSpec, is_default};
+use super::{Address, ImagePin, InfraSpec, Object, Pick, RouteSpec, is_default};
 
 /// A container as a plan names it: the id acts, the name is for people.
 #[derive(
@@ -149,7 +149,7 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         completes: bool,
     },
-    /// Stops containers; each may take `grace_s` seconds before it is killed.
+    /// Stops containers, each of which may take `grace_s` seconds before it is killed, and removes them.
     Stop {
         /// Which.
         containers: Vec<ContainerRef>,
@@ -247,7 +247,7 @@ pub enum Act {
         /// Which.
         address: Address,
         /// What it is to be.
-        object: CloudSpec,
+        object: InfraSpec,
     },
     /// Changes an object of the cloud's where it is, and waits until that is done.
     ChangeObject {
@@ -256,7 +256,7 @@ pub enum Act {
         /// The cloud's id of it.
         id: String,
         /// What it is to be.
-        object: CloudSpec,
+        object: InfraSpec,
         /// The attributes that change.
         attributes: BTreeSet<String>,
     },
@@ -280,6 +280,16 @@ pub enum Act {
 pub type Said = Vec<String>;
 
 impl Act {
+    /// The part of the infrastructure that it is about, if it is about one.
+    pub fn object(&self) -> Option<&Address> {
+        match self {
+            Act::CreateObject { address, .. }
+            | Act::ChangeObject { address, .. }
+            | Act::DestroyObject { address, .. } => Some(address),
+            _ => None,
+        }
+    }
+
     /// One word for it, as progress lines and the journal use.
     pub fn name(&self) -> &'static str {
         match self {

@@ -26,10 +26,31 @@ pub struct Host {
     /// The public key by which it is known, as `known_hosts` has it; `ssh` decides when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
+    /// Whether `ssh` gets there only through this machine's Tailscale client.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub through_tailscale: bool,
     /// How commands reach it.
     pub transport: Transport,
     /// The roles it has.
     pub roles: BTreeSet<String>,
+}
+
+impl Host {
+    /// A host of which nothing is known but its name, by which `ssh` reaches it.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            address: name.to_owned(),
+            user: None,
+            port: None,
+            identity_file: None,
+            private_address: None,
+            host_key: None,
+            through_tailscale: false,
+            transport: Transport::Ssh,
+            roles: BTreeSet::new(),
+        }
+    }
 }
 
 /// How commands reach a host.

@@ -1,12 +1,12 @@
 //! The nouns: addresses, desired and observed state, plans, effects, releases. Data only: no I/O.
 
 mod address;
-mod cloud;
 pub mod definition;
 mod desired;
 mod effect;
 mod event;
 mod host;
+mod infrastructure;
 mod observed;
 mod plan;
 mod release;
@@ -14,11 +14,11 @@ mod route;
 pub mod stamp;
 
 pub use address::{Address, Kind, ParseAddressError};
-pub use cloud::*;
 pub use desired::*;
 pub use effect::*;
 pub use event::*;
 pub use host::*;
+pub use infrastructure::*;
 pub use observed::*;
 pub use plan::*;
 pub use release::*;

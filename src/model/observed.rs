@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{CloudState, ImagePin, Object, Published, ReleaseHead};
+use super::{ImagePin, InfraState, Object, Published, ReleaseHead};
 
 /// What was found in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -12,9 +12,9 @@ pub struct Observed {
     /// The newest release on record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ReleaseHead>,
-    /// What the cloud has, where it was asked.
+    /// What there is below the application, where that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub cloud: Option<CloudState>,
+    pub infrastructure: Option<InfraState>,
     /// One entry per host that was asked.
     pub hosts: BTreeMap<String, Sight>,
     /// For a rollback: the commands that releases since the one it goes back to have run, by service.
@@ -66,6 +66,8 @@ pub enum BlockedReason {
     LoginRefused,
     /// The cloud has no machine for it, or has not given it an address.
     NoMachine,
+    /// Its system is not one that can be made ready.
+    Unsupported,
     /// There is no `docker` command.
     NoDocker,
     /// The Docker engine does not answer.

@@ -1,4 +1,239 @@
-//! Providers: what a cloud can do, in a folder for each. A new one is a folder, and a line where the
-//! engine opens it.
+//! Providers: what a cloud, a private network or a host can do, in a folder for each. A new one is a folder,
+//! and its lines in [`Ground`], which is all of an environment's infrastructure.
 
 pub mod digitalocean;
+mod host;
+mod http;
+mod mesh;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::config::stagecraft::{CloudProvider, Environment, File};
+use crate::model::{
+    Act, Address, Blocked, Failure, Host, InfraState, Kind, Resource, Site, Transport,
+};
+use crate::world::Infrastructure;
+use digitalocean::DigitalOcean;
+use host::{Facts, Hosts};
+use mesh::Mesh;
+
+/// Everything below an environment's application.
+pub struct Ground {
+    cloud: Option<DigitalOcean>,
+    mesh: Option<Mesh>,
+    hosts: Hosts,
+    /// How hosts are reached, as far as the configuration says.
+    known: BTreeMap<String, Host>,
+    /// Those for which the cloud has to say it.
+    made: BTreeSet<String>,
+    /// Those that are made ready.
+    ready: BTreeSet<String>,
+}
+
+/// What an environment needs below its application.
+///
+/// # Errors
+/// Something is not said that has to be, or can't be had.
+pub fn resources(
+    file: &File,
+    environment: &Environment,
+    site: &Site,
+) -> Result<BTreeMap<Address, Resource>, Failure> {
+    let mut resources = match &file.cloud {
+        Some(cloud) => match cloud.provider {
+            CloudProvider::DigitalOcean => digitalocean::resources(
+                environment,
+                &cloud.digitalocean,
+                file.network.provider,
+                site,
+            )?,
+        },
+        None => BTreeMap::new(),
+    };
+    resources.extend(host::resources(environment, file.bootstrap.as_ref())?);
+    resources.extend(mesh::resources(environment, &file.network, site)?);
+    // Nothing waits for what nobody wants.
+    let wanted: BTreeSet<Address> = resources.keys().cloned().collect();
+    for resource in resources.values_mut() {
+        resource.after.retain(|address| wanted.contains(address));
+    }
+    Ok(resources)
+}
+
+/// Says of hosts that the cloud makes where they are and by which key they are known, as far as it does.
+pub fn place(hosts: &mut BTreeMap<String, Host>, made: &BTreeSet<String>, state: &InfraState) {
+    for name in made {
+        let Some(host) = hosts.get_mut(name) else { continue };
+        let machine = state.first(&Address::machine(name));
+        let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
+        host.address = given("public_ip").unwrap_or_default();
+        host.private_address = given("private_ip");
+        host.host_key = given("host_key");
+    }
+}
+
+/// The machines that the cloud has of an environment.
+///
+/// # Errors
+/// There is no token, or the cloud can't be asked.
+pub fn machines(file: &File, site: &Site) -> Result<InfraState, Failure> {
+    match &file.cloud {
+        Some(cloud) => match cloud.provider {
+            CloudProvider::DigitalOcean => {
+                DigitalOcean::open(&cloud.digitalocean, site)?.machines_found()
+            }
+        },
+        None => Ok(InfraState::default()),
+    }
+}
+
+/// The names of the hosts that the cloud makes.
+pub fn made(file: &File, environment: &Environment) -> BTreeSet<String> {
+    let machines = environment.machines.iter().filter(|(_, machine)| machine.made);
+    match file.cloud.is_some() {
+        true => machines.map(|(name, _)| name.clone()).collect(),
+        false => BTreeSet::new(),
+    }
+}
+
+impl Ground {
+    /// Opens what an environment has below its application; none where its configuration names nothing.
+    ///
+    /// # Errors
+    /// A token or key is missing, or opens nothing.
+    pub fn open(
+        file: &File,
+        environment: &Environment,
+        site: &Site,
+    ) -> Result<Option<Self>, Failure> {
+        let cloud = match &file.cloud {
+            Some(cloud) => match cloud.provider {
+                CloudProvider::DigitalOcean => Some(DigitalOcean::open(&cloud.digitalocean, site)?),
+            },
+            None => None,
+        };
+        let mesh = Mesh::open(&file.network, site)?;
+        if cloud.is_none() && mesh.is_none() && file.bootstrap.is_none() {
+            return Ok(None);
+        }
+        let ready = host::resources(environment, file.bootstrap.as_ref())?;
+        Ok(Some(Self {
+            cloud,
+            mesh,
+            hosts: Hosts::from_env(),
+            known: environment.hosts.clone(),
+            made: made(file, environment),
+            ready: ready.keys().map(|address| address.scope().to_owned()).collect(),
+        }))
+    }
+
+    /// The hosts, each with where it is now, if it is anywhere.
+    fn placed(&self, state: &InfraState) -> BTreeMap<String, Host> {
+        let mut hosts = self.known.clone();
+        place(&mut hosts, &self.made, state);
+        hosts.retain(|name, host| {
+            let trusted = !self.made.contains(name) || host.host_key.is_some();
+            host.transport == Transport::Ssh && !host.address.is_empty() && trusted
+        });
+        hosts
+    }
+
+    /// Looks at the hosts themselves, as far as anything of them is wanted.
+    fn look(&self, state: &mut InfraState) -> Result<(), Failure> {
+        let mut hosts = self.placed(state);
+        for name in &self.made {
+            match self.power(name, state).as_deref() {
+                Some("on") => {}
+                // What is off tells nothing of what is on it.
+                Some("off") if self.ready.contains(name) => {
+                    hosts.remove(name);
+                    state.add(Address::bootstrap(name), host::unseen(name));
+                }
+                _ => drop(hosts.remove(name)),
+            }
+        }
+        hosts.retain(|name, _| self.mesh.is_some() || self.ready.contains(name));
+        let mut facts: BTreeMap<String, Facts> = BTreeMap::new();
+        for (name, seen) in self.hosts.inspect(hosts.into_values().collect()) {
+            match seen {
+                Ok(seen) => drop(facts.insert(name, seen)),
+                Err(blocked) => self.block(&name, &blocked, state),
+            }
+        }
+        for (name, facts) in facts.iter().filter(|(name, _)| self.ready.contains(*name)) {
+            let address = Address::bootstrap(name);
+            match host::read(facts, name, self.made.contains(name)) {
+                Ok(object) => object.into_iter().for_each(|it| state.add(address.clone(), it)),
+                Err(blocked) => drop(state.blocked.insert(address, blocked)),
+            }
+        }
+        if let Some(mesh) = &self.mesh {
+            let devices = mesh.devices()?;
+            for (address, object) in mesh.read(devices.as_deref(), &facts, &self.made) {
+                state.add(address, object);
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the cloud says that a machine is `on` or `off`.
+    fn power(&self, name: &str, state: &InfraState) -> Option<String> {
+        let machine = state.first(&Address::machine(name))?;
+        machine.attributes.get("power")?.as_str().map(str::to_owned)
+    }
+
+    /// Nothing is known of a host that can't be asked.
+    fn block(&self, name: &str, blocked: &Blocked, state: &mut InfraState) {
+        if self.ready.contains(name) {
+            state.blocked.insert(Address::bootstrap(name), blocked.clone());
+        }
+        if self.mesh.is_some() {
+            state.blocked.insert(Address::mesh(name), blocked.clone());
+        }
+    }
+
+    /// Where a host is now.
+    fn reached(&self, name: &str) -> Result<Option<Host>, Failure> {
+        let state = match &self.cloud {
+            Some(cloud) if self.made.contains(name) => cloud.machines_found()?,
+            _ => InfraState::default(),
+        };
+        Ok(self.placed(&state).remove(name))
+    }
+}
+
+impl Infrastructure for Ground {
+    fn survey(&self) -> Result<InfraState, Failure> {
+        let mut state = match &self.cloud {
+            Some(cloud) => cloud.survey()?,
+            None => InfraState::default(),
+        };
+        self.look(&mut state)?;
+        Ok(state)
+    }
+
+    fn perform(&self, act: &Act) -> Result<(), Failure> {
+        let Some(address) = act.object() else {
+            return Err(Failure::new(format!("infrastructure can't {} anything", act.name())));
+        };
+        match (address.kind(), &self.cloud, &self.mesh) {
+            (Kind::Bootstrap, ..) => match (act, self.reached(address.scope())?) {
+                (
+                    Act::CreateObject { object, .. } | Act::ChangeObject { object, .. },
+                    Some(host),
+                ) => self.hosts.make_ready(&host, object),
+                (Act::DestroyObject { .. }, _) => Ok(()),
+                (_, _) => Err(Failure::new(format!(
+                    "nothing says how {} is reached, or by which key",
+                    address.scope()
+                ))
+                .hint("run it again: its machine may just have been made")),
+            },
+            (Kind::Mesh, _, Some(mesh)) => {
+                mesh.perform(act, &self.hosts, self.reached(address.scope())?.as_ref())
+            }
+            (_, Some(cloud), _) => cloud.carry_out(act),
+            (..) => Err(Failure::new(format!("nothing can {} {address}", act.name()))),
+        }
+    }
+}

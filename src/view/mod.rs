@@ -1,8 +1,8 @@
 //! View: the only room that writes words for people. It turns plans, events, releases, status and
 //! errors into text, Markdown and JSON. It does no I/O but to a writer that it is handed.
 
-pub mod cloud;
 pub mod error;
+pub mod infrastructure;
 pub mod json;
 pub mod markdown;
 pub mod plan;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Act, Action, Address, Cause, Change, CloudSpec, FieldChange, Kind, Part, Plan, Step,
+    Act, Action, Address, Cause, Change, FieldChange, InfraSpec, Kind, Part, Plan, Step,
 };
 
 use super::style::Role;
@@ -406,6 +406,9 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
             _ => {}
         }
     }
+    if !change.fields.is_empty() && change.address.is_infrastructure() {
+        parts.push("address known after apply".to_owned());
+    }
     if change.address.kind() == Kind::Service {
         let rollout = change.rollout.iter();
         parts.extend(rollout.map(|rollout| line(&rollout.image).into_owned()));
@@ -417,7 +420,7 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
 }
 
 /// What a cloud object is to be: its slugs, sizes and numbers of rules.
-fn object_words(object: &CloudSpec) -> impl Iterator<Item = String> {
+fn object_words(object: &InfraSpec) -> impl Iterator<Item = String> {
     // Of a machine people know the size first; the rest stands in its order.
     let first = |name: &&String| if *name == "size" { 0 } else { 1 };
     let mut names: Vec<&String> = object.attributes.keys().collect();
@@ -432,6 +435,18 @@ fn object_words(object: &CloudSpec) -> impl Iterator<Item = String> {
                 Some(count(rules.len(), "rule") + " for what comes in")
             }
             ("attached_to", _) => plain().map(|machine| format!("on {machine}")),
+            ("data", serde_json::Value::Array(to)) => {
+                Some(format!("to {}", text::some(to.iter().filter_map(|one| one.as_str()))))
+            }
+            ("source", value) => Some(match value.as_str() {
+                Some("docker") => "Docker from its own repository".to_owned(),
+                _ => "Docker from the distribution".to_owned(),
+            }),
+            ("unattended_upgrades", _) => Some("security updates".to_owned()),
+            ("ssh", serde_json::Value::Bool(true)) => Some("with Tailscale SSH".to_owned()),
+            ("tags", serde_json::Value::Array(tags)) if object.value("state").is_some() => {
+                Some(text::some(tags.iter().filter_map(|tag| tag.as_str())))
+            }
             _ => None,
         }
     })

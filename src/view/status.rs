@@ -330,17 +330,7 @@ mod tests {
     }
 
     fn desired(services: &[(&str, ServiceSpec)]) -> Desired {
-        let host = |name: &str| Host {
-            name: name.into(),
-            address: name.into(),
-            user: None,
-            port: None,
-            identity_file: None,
-            host_key: None,
-            private_address: None,
-            transport: Transport::Ssh,
-            roles: BTreeSet::new(),
-        };
+        let host = |name: &str| Host::named(name);
         Desired {
             site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
             version: None,
@@ -405,7 +395,7 @@ mod tests {
         let blocked =
             Blocked { reason: BlockedReason::Unreachable, detail: "ssh: timed out".into() };
         let observed = Observed {
-            cloud: None,
+            infrastructure: None,
             head: Some(ReleaseHead {
                 number: 4,
                 version: Some("v4".into()),

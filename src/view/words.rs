@@ -381,7 +381,7 @@ pub fn did(act: &str) -> String {
 
 /// Why something cannot be planned, and what to do about it.
 pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
-    let host = line(address.on_host().unwrap_or_default()).into_owned();
+    let host = line(address.scope()).into_owned();
     match blocked.reason {
         BlockedReason::Unreachable => (
             format!("{host} can't be reached"),
@@ -395,9 +395,14 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} has no machine with an address"),
             "`stagecraft infra up` makes it, and waits until it has one".to_owned(),
         ),
-        BlockedReason::NoDocker => {
-            (format!("{host} has no Docker"), format!("install Docker Engine on {host}"))
-        }
+        BlockedReason::Unsupported => (
+            format!("{host} can't be made ready: {}", line(&blocked.detail)),
+            "use Debian or Ubuntu, or install Docker there by hand".to_owned(),
+        ),
+        BlockedReason::NoDocker => (
+            format!("{host} has no Docker"),
+            "`stagecraft infra up` installs it, where `bootstrap:` is in stagecraft.yml".to_owned(),
+        ),
         BlockedReason::EngineDown => (
             format!("the Docker engine on {host} does not answer"),
             format!("see `systemctl status docker` on {host}"),
@@ -429,7 +434,7 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} no longer keeps the values that the release ran with"),
             "go on with the values now in force: `--accept-current-secrets`".to_owned(),
         ),
-        BlockedReason::WouldDestroyData if address.is_cloud() => (
+        BlockedReason::WouldDestroyData if address.is_infrastructure() => (
             "it would be destroyed".to_owned(),
             "take the change back, or allow what it says".to_owned(),
         ),
@@ -443,7 +448,7 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
 /// What a reader should know besides, as a sentence.
 pub fn note(note: &Note, plan: &Plan) -> String {
     match note {
-        Note::VolumeKept { address } if address.is_cloud() => {
+        Note::VolumeKept { address } if address.is_infrastructure() => {
             format!("{} stays, with its data.", line(&address.to_string()))
         }
         Note::VolumeKept { address } => format!(

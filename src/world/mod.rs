@@ -2,9 +2,9 @@
 //! does is its provider's matter; here it is called.
 //! Performs and observes what it is told; decides nothing.
 
-pub mod cloud;
 pub mod effects;
 pub mod hosts;
+pub mod infrastructure;
 pub mod inspect;
 pub mod layout;
 pub mod probe;
@@ -14,23 +14,24 @@ mod routes;
 pub mod secrets;
 pub mod shell;
 pub mod simulated;
+pub mod tailnet;
 pub mod transport;
 
 use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Blocked, BlockedReason, CloudState, Effect, Failure, Host, Said, Sight};
-pub use cloud::Cloud;
+use crate::model::{Blocked, BlockedReason, Effect, Failure, Host, InfraState, Said, Sight};
 pub use hosts::HostsWorld;
+pub use infrastructure::Infrastructure;
 pub use simulated::Simulated;
 
 /// A world to observe and to act upon.
 pub enum World {
     /// Machines, over SSH or a local shell.
     Hosts(Arc<HostsWorld>),
-    /// What a cloud has; no host.
-    Cloud(Arc<dyn Cloud>),
+    /// What is below an application; not what runs on its hosts.
+    Infrastructure(Arc<dyn Infrastructure>),
     /// Hosts in one JSON file.
     Simulated(Box<Simulated>),
     /// Anything else: tests bring worlds in which things go wrong.
@@ -58,7 +59,7 @@ impl World {
         match self {
             World::Hosts(world) => world.probe(host).await,
             World::Simulated(world) => world.probe(&host.name),
-            World::Cloud(_) => Sight::Blocked(Blocked {
+            World::Infrastructure(_) => Sight::Blocked(Blocked {
                 reason: BlockedReason::Unreachable,
                 detail: "only the cloud was asked".to_owned(),
             }),
@@ -70,9 +71,9 @@ impl World {
     ///
     /// # Errors
     /// The cloud did not answer, or not wholly.
-    pub async fn survey(&self) -> Result<Option<CloudState>, Failure> {
+    pub async fn survey(&self) -> Result<Option<InfraState>, Failure> {
         match self {
-            World::Cloud(cloud) => {
+            World::Infrastructure(cloud) => {
                 let cloud = cloud.clone();
                 apart(move || cloud.survey()).await.map(Some)
             }
@@ -93,7 +94,7 @@ impl World {
         match self {
             World::Hosts(world) => world.perform(hosts, effect).await,
             World::Simulated(world) => world.perform(effect).map(|()| Said::new()),
-            World::Cloud(cloud) => {
+            World::Infrastructure(cloud) => {
                 let (cloud, act) = (cloud.clone(), effect.act.clone());
                 apart(move || cloud.perform(&act)).await.map(|()| Said::new())
             }

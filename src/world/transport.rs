@@ -286,6 +286,9 @@ impl Reach {
         if let Some(file) = &host.identity_file {
             list.extend(["-i".into(), file.into()]);
         }
+        if host.through_tailscale {
+            list.extend(["-o".into(), "ProxyCommand=tailscale nc %h %p".into()]);
+        }
         if let Some(key) = &host.host_key {
             let known = self.sockets.as_ref().and_then(|folder| known_hosts(folder, key).ok());
             // Where it can't be kept nobody is let in; `is_ready` has said so.
@@ -531,17 +534,7 @@ mod tests {
 
     #[test]
     fn only_what_was_given_is_in_the_arguments_of_ssh() {
-        let mut host = Host {
-            name: "app".into(),
-            address: "-oProxyCommand=x".into(),
-            user: None,
-            port: None,
-            identity_file: None,
-            host_key: None,
-            private_address: None,
-            transport: Transport::Ssh,
-            roles: Default::default(),
-        };
+        let mut host = Host { address: "-oProxyCommand=x".into(), ..Host::named("app") };
         let reach = Reach::default();
         let list = format!("{:?}", reach.shell(&host).as_std());
         assert!(list.ends_with(r#""--" "-oProxyCommand=x" "exec sh""#), "{list}");

@@ -48,6 +48,8 @@ pub struct Account {
     pub vpcs: BTreeMap<String, Value>,
     pub firewalls: BTreeMap<String, Value>,
     pub tags: BTreeSet<String>,
+    /// The records of each zone.
+    pub zones: BTreeMap<String, BTreeMap<u64, Value>>,
     actions: BTreeMap<u64, Value>,
     /// Machines that are gone at the next look.
     leaving: BTreeSet<u64>,
@@ -165,21 +167,21 @@ fn error(id: &str, message: &str) -> Value {
     json!({ "id": id, "message": message, "request_id": "4d9d8375-3c56-4925-a3e7-eb137fed17e9" })
 }
 
-type Answer = (u16, Option<Value>);
+pub type Answer = (u16, Option<Value>);
 
-fn ok(status: u16, answer: Value) -> Answer {
+pub fn ok(status: u16, answer: Value) -> Answer {
     (status, Some(answer))
 }
 
-fn refused(status: u16, id: &str, message: &str) -> Answer {
+pub fn refused(status: u16, id: &str, message: &str) -> Answer {
     (status, Some(error(id, message)))
 }
 
-fn absent() -> Answer {
+pub fn absent() -> Answer {
     refused(404, "not_found", "The resource you were accessing could not be found.")
 }
 
-fn page(key: &str, all: Vec<Value>, query: &BTreeMap<&str, &str>) -> Answer {
+pub fn page(key: &str, all: Vec<Value>, query: &BTreeMap<&str, &str>) -> Answer {
     let number: usize = query.get("page").and_then(|page| page.parse().ok()).unwrap_or(1);
     let total = all.len();
     let from = ((number - 1) * PAGE).min(total);
@@ -193,6 +195,13 @@ fn page(key: &str, all: Vec<Value>, query: &BTreeMap<&str, &str>) -> Answer {
     let mut answer = json!({ "links": { "pages": pages }, "meta": { "total": total } });
     answer[key] = all[from..to].to_vec().into();
     ok(200, answer)
+}
+
+fn tag_of(name: &str) -> Value {
+    let none = json!({ "count": 0 });
+    let resources = json!({ "count": 0, "droplets": none, "images": none, "volumes": none,
+        "volume_snapshots": none, "databases": none });
+    json!({ "name": name, "resources": resources })
 }
 
 fn region(slug: &Value) -> Value {
@@ -209,7 +218,7 @@ impl Account {
         }
     }
 
-    fn next(&mut self) -> u64 {
+    pub fn next(&mut self) -> u64 {
         self.number += 1;
         self.number
     }
@@ -322,11 +331,12 @@ impl Account {
             ("POST", ["tags"]) => {
                 let name = body["name"].as_str().unwrap().to_owned();
                 self.tags.insert(name.clone());
-                let none = json!({ "count": 0 });
-                let resources = json!({ "count": 0, "droplets": none, "images": none, "volumes": none,
-                    "volume_snapshots": none, "databases": none });
-                ok(201, json!({ "tag": { "name": name, "resources": resources } }))
+                ok(201, json!({ "tag": tag_of(&name) }))
             }
+            ("GET", ["tags", tag]) => match self.tags.contains(*tag) {
+                true => ok(200, json!({ "tag": tag_of(tag) })),
+                false => absent(),
+            },
             ("DELETE", ["tags", tag]) => {
                 let lists = self.droplets.values_mut().chain(self.volumes.values_mut());
                 for tags in lists.filter_map(|it| it["tags"].as_array_mut()) {
@@ -348,6 +358,7 @@ impl Account {
                 }
                 (204, None)
             }
+            (verb, ["domains", rest @ ..]) => self.domains(verb, rest, &query, body),
             _ => refused(405, "method_not_allowed", &format!("{method} {path}")),
         }
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod digitalocean;
+mod domains;
 mod judge;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -27,10 +28,15 @@ cloud:
     image: debian-12-x64
     ssh_keys: [\"3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa\"]
     ssh_from: [198.51.100.0/24]
+    dns: [shop.example]
+# No host answers at the addresses that machines have here.
+bootstrap: { docker: none, unattended_upgrades: false }
 services:
   web: { role: gateway }
 environments:
   staging:
+    domain: shop.example
+    domains: ['*.api.shop.example']
     hosts:
       gateway: [app-1]
       db: [{ name: db-1, volumes: [{ name: data, size: 10 }] }]
@@ -38,13 +44,24 @@ environments:
 const COMPOSE: &str = "services:\n  web:\n    image: web:1\n";
 
 /// What there is when all is up.
-const ALL: [&str; 6] = [
+const ALL: [&str; 9] = [
     "disk.db-1/data",
+    "dns.*.api.shop.example/A",
+    "dns.shop.example/A",
     "firewall.gateways",
     "firewall.hosts",
     "machine.app-1",
     "machine.db-1",
     "vpc.fra1",
+    "zone.shop.example",
+];
+/// What the zone says then.
+const NAMES: [&str; 5] = [
+    "A *.api 203.0.113.",
+    "A @ 203.0.113.",
+    "TXT _stagecraft stagecraft shop/staging",
+    "TXT _stagecraft-zone stagecraft shop/staging",
+    "TXT _stagecraft._any.api stagecraft shop/staging",
 ];
 
 /// A project and the account that it works with.
@@ -140,6 +157,9 @@ impl Shop {
             "an object was made twice"
         );
         assert_eq!(account.firewalls.len(), 2);
+        let said = account.said("shop.example");
+        let as_it_should = said.iter().zip(NAMES).all(|(said, name)| said.starts_with(name));
+        assert!(said.len() == NAMES.len() && as_it_should, "{said:#?}");
     }
 
     /// Holds all that was said so far to the description.
@@ -169,7 +189,20 @@ fn an_empty_account_fills_and_empties_again() {
             "region": "fra1", "description": "" }));
         account.make_volume(&json!({ "name": "theirs", "region": "fra1", "size_gigabytes": 5,
             "description": "stagecraft shop/production disk.db-1/data" }));
-        (account.droplets.clone(), account.vpcs.clone(), account.volumes.clone())
+        account.make_zone("other.example");
+        account.make_record("other.example", "A", "www", "192.0.2.1");
+        account.make_record(
+            "other.example",
+            "TXT",
+            "_stagecraft.www",
+            "stagecraft shop/production",
+        );
+        (
+            account.droplets.clone(),
+            account.vpcs.clone(),
+            account.volumes.clone(),
+            account.zones.clone(),
+        )
     };
     let planned = shop.ok(&["up", "--dry-run"]);
     for line in [
@@ -179,7 +212,10 @@ fn an_empty_account_fills_and_empties_again() {
         "s-1vcpu-1gb, debian-12-x64, fra1",
         "+ disk.db-1/data",
         "on machine.db-1, fra1, 10 GiB",
-        "Plan: 6 to add, 0 to change, 0 to destroy.",
+        "+ zone.shop.example",
+        "+ dns.shop.example/A",
+        "to machine.app-1, address known after apply",
+        "Plan: 9 to add, 0 to change, 0 to destroy.",
     ] {
         assert!(planned.contains(line), "no {line:?} in:\n{planned}");
     }
@@ -199,7 +235,12 @@ fn an_empty_account_fills_and_empties_again() {
     assert_eq!(shop.has(), Vec::<String>::new());
     {
         let account = shop.server.account();
-        let left = (account.droplets.clone(), account.vpcs.clone(), account.volumes.clone());
+        let left = (
+            account.droplets.clone(),
+            account.vpcs.clone(),
+            account.volumes.clone(),
+            account.zones.clone(),
+        );
         assert_eq!(left, strangers);
         assert!(account.firewalls.is_empty());
         // The strangers' own tag stays.
@@ -256,7 +297,7 @@ fn every<K: Ord>(objects: &mut BTreeMap<K, Value>, edit: impl Fn(&mut Value)) {
 fn what_a_person_changes_is_seen_and_put_right() {
     let shop = Shop::up();
     type Edit = fn(&mut digitalocean::Account);
-    let edits: [(&str, Edit); 9] = [
+    let edits: [(&str, Edit); 13] = [
         ("power", |account| every(&mut account.droplets, |it| it["status"] = "off".into())),
         ("size", |account| {
             every(&mut account.droplets, |it| it["size_slug"] = "s-2vcpu-2gb".into());
@@ -284,6 +325,20 @@ fn what_a_person_changes_is_seen_and_put_right() {
             account.firewalls.remove(&id);
         }),
         ("+ disk.db-1/data", |account| account.volumes.clear()),
+        ("data", |account| {
+            let records = account.zones.get_mut("shop.example").unwrap();
+            let own = |it: &&mut Value| it["type"] == "A";
+            records.values_mut().filter(own).for_each(|it| it["data"] = "192.0.2.9".into());
+        }),
+        ("ttl", |account| {
+            let records = account.zones.get_mut("shop.example").unwrap();
+            let own = |it: &&mut Value| it["type"] == "A";
+            records.values_mut().filter(own).for_each(|it| it["ttl"] = 86400.into());
+        }),
+        ("data", |account| {
+            account.zones.get_mut("shop.example").unwrap().retain(|_, it| it["type"] != "A");
+        }),
+        ("zone.shop.example is gone", |account| account.zones.clear()),
     ];
     for (said, edit) in edits {
         edit(&mut shop.server.account());
@@ -515,4 +570,25 @@ fn the_token_is_seen_nowhere() {
     // Leaked on purpose, it would have been seen.
     fs::write(shop.folder.path().join("leak"), TOKEN).unwrap();
     assert_eq!(places(shop.folder.path(), TOKEN, TOKEN).len(), 2);
+}
+
+#[test]
+fn names_that_are_somebody_elses_are_left_alone() {
+    let shop = Shop::new();
+    {
+        let mut account = shop.server.account();
+        account.make_zone("shop.example");
+        account.make_record("shop.example", "A", "@", "192.0.2.1");
+        account.make_record("shop.example", "MX", "@", "mail.example");
+    }
+    let refused = shop.exits(1, &["up", "--yes"]);
+    assert!(refused.contains("shop.example has an address already that is not ours"), "{refused}");
+    let theirs = ["A @ 192.0.2.1", "MX @ mail.example"];
+    assert!(
+        theirs.iter().all(|it| shop.server.account().said("shop.example").contains(&(*it).into()))
+    );
+    // Going away leaves the zone, which was there before.
+    shop.ok(&["down", "--confirm", "staging"]);
+    assert_eq!(shop.server.account().said("shop.example"), theirs);
+    shop.is_in_order();
 }

@@ -268,15 +268,13 @@ fn host(name: &str, machine: &Machine, mesh_domain: Option<&str>) -> Host {
         (None, None) => name.to_owned(),
     };
     Host {
-        name: name.to_owned(),
         address,
         user: settings.user.as_ref().map(|user| user.to_string()),
         port: settings.port.as_ref().map(|port| port.0),
         identity_file: settings.identity_file.as_ref().map(|path| path.to_string()),
-        host_key: None,
-        private_address: None,
         transport: settings.transport(),
         roles: machine.roles.clone(),
+        ..Host::named(name)
     }
 }
 

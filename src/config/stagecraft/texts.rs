@@ -117,6 +117,11 @@ text! {
     User: "a user's name", "^[A-Za-z0-9_][A-Za-z0-9._-]*$",
         |text| shaped(text, |c| alphanumeric(c) || *c == '_', |c| alphanumeric(c) || "._-".contains(*c)),
         "use letters, digits, `.`, `_` and `-`";
+    /// A tag of a tailnet.
+    MeshTag: "a tag", "^tag:[a-z][a-z0-9-]*$",
+        |text| text.strip_prefix("tag:").is_some_and(
+            |name| shaped(name, char::is_ascii_lowercase, |c| lower(c) || *c == '-')),
+        "write it like `tag:shop`, with lower-case letters, digits and `-`";
     /// A DNS name.
     Domain: "a domain name", "^[A-Za-z0-9*_][A-Za-z0-9._-]*$",
         |text| shaped(text, |c| alphanumeric(c) || "*_".contains(*c), |c| alphanumeric(c) || "._-".contains(*c)),

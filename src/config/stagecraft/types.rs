@@ -27,6 +27,8 @@ record! {
         network: Network,
         /// Where hosts are made.
         cloud: Option<Cloud>,
+        /// How hosts are made ready for Docker. Missing: only hosts that the cloud makes are.
+        bootstrap: Option<Bootstrap>,
         /// The service that runs Stagecraft on pushes.
         ci: Option<Ci>,
         /// Where releases, the lock and the journal are kept.
@@ -195,6 +197,10 @@ record! {
         auth_key_env: Variable = "TS_AUTHKEY".into(),
         /// The tailnet's domain: a host's mesh name is `<host>.<tailnet_domain>`.
         tailnet_domain: Option<Domain>,
+        /// The tags that hosts have. The first is the mark by which they are known as the environment's. Missing: `tag:<project>-<environment>`.
+        tags: Vec<Spanned<MeshTag>>,
+        /// Whether hosts answer Tailscale SSH. Missing: yes.
+        ssh: Option<bool>,
     }
 }
 
@@ -211,6 +217,36 @@ record! {
         user: Option<User>,
         /// The base domain: a host's mesh name is `<host>.<tailnet_domain>`.
         tailnet_domain: Option<Domain>,
+        /// The tags that hosts have. The first is the mark by which they are known as the environment's. Missing: `tag:<project>-<environment>`.
+        tags: Vec<Spanned<MeshTag>>,
+    }
+}
+
+choice! {
+    /// Where packages of Docker come from.
+    pub enum DockerSource {
+        /// Docker's own repository.
+        Docker = "docker",
+        /// The distribution: Debian from 13, Ubuntu from 22.04.
+        Distribution = "distribution",
+        /// Nowhere: Docker is there already, or comes from elsewhere.
+        None = "none",
+    }
+}
+
+record! {
+    /// How hosts are made ready for Docker.
+    pub struct Bootstrap {
+        /// Where Docker Engine and the Compose plugin come from.
+        docker: DockerSource = DockerSource::Docker,
+        /// Whether hosts install security updates by themselves.
+        unattended_upgrades: bool = true,
+    }
+}
+
+impl Default for Bootstrap {
+    fn default() -> Self {
+        Self { docker: DockerSource::Docker, unattended_upgrades: true }
     }
 }
 
@@ -247,6 +283,8 @@ record! {
         ssh_keys: Vec<Spanned<Text>>,
         /// The ranges of addresses from which SSH is let in. Missing: from everywhere.
         ssh_from: Vec<Spanned<Cidr>>,
+        /// The zones in which the environments' domains get their records. One that the account lacks is made. Missing: names are kept elsewhere.
+        dns: Vec<Spanned<Domain>>,
         /// Whether new machines report their load to the cloud.
         monitoring: bool,
         /// Whether the cloud backs machines up.
@@ -263,6 +301,7 @@ impl Default for DigitalOcean {
             image: None,
             ssh_keys: Vec::new(),
             ssh_from: Vec::new(),
+            dns: Vec::new(),
             monitoring: false,
             backups: false,
         }

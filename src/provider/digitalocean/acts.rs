@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::api::Refusal;
+use super::super::http::Refusal;
 use super::hostkey::{self, HostKey};
-use super::{DigitalOcean, failure, read, rules, wanted};
-use crate::model::{Act, Address, CloudSpec, Failure, Kind};
+use super::{DigitalOcean, read, rules, wanted};
+use crate::model::{Act, Address, Failure, InfraSpec, Kind};
 
 /// How long the cloud may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -20,7 +20,11 @@ const TRIES: u32 = 2;
 const LOOKS: u32 = 4;
 
 impl DigitalOcean {
-    pub(super) fn carry_out(&self, act: &Act) -> Result<(), Failure> {
+    /// Makes, changes or destroys an object, and waits until that is done.
+    ///
+    /// # Errors
+    /// It could not be done, or it is not known whether it was.
+    pub fn carry_out(&self, act: &Act) -> Result<(), Failure> {
         let (verb, address, result) = match act {
             Act::CreateObject { address, object } => {
                 ("make", address, self.create(address, object))
@@ -33,7 +37,7 @@ impl DigitalOcean {
                 return Err(Failure::new(format!("a cloud can't {} anything", other.name())));
             }
         };
-        result.map_err(|refusal| failure(&format!("could not {verb} {address}"), &refusal))
+        result.map_err(|refusal| refusal.failure(&format!("could not {verb} {address}")))
     }
 
     /// The id of the environment's object at an address.
@@ -46,19 +50,16 @@ impl DigitalOcean {
                 .map(|it| read::machine(site, it, &Default::default()))
                 .find(|(found, _)| found == address),
             Kind::Disk => self
-                .api
                 .list("/v2/volumes", "volumes")?
                 .iter()
                 .filter_map(|it| read::disk(site, it, &Default::default()))
                 .find(|(found, _)| found == address),
             Kind::Firewall => self
-                .api
                 .list("/v2/firewalls", "firewalls")?
                 .iter()
                 .filter_map(|it| read::firewall(site, it))
                 .find(|(found, _)| found == address),
             _ => self
-                .api
                 .list("/v2/vpcs", "vpcs")?
                 .iter()
                 .filter_map(|it| read::vpc(site, it))
@@ -68,7 +69,7 @@ impl DigitalOcean {
     }
 
     /// The id of an object that another one refers to.
-    fn referred(&self, object: &CloudSpec, attribute: &str) -> Result<String, Refusal> {
+    fn referred(&self, object: &InfraSpec, attribute: &str) -> Result<String, Refusal> {
         let address = object.value(attribute).and_then(Value::as_str).unwrap_or_default();
         let id = match address.parse::<Address>() {
             Ok(address) => self.id_of(&address)?,
@@ -80,7 +81,12 @@ impl DigitalOcean {
         })
     }
 
-    fn create(&self, address: &Address, object: &CloudSpec) -> Result<(), Refusal> {
+    fn create(&self, address: &Address, object: &InfraSpec) -> Result<(), Refusal> {
+        match address.kind() {
+            Kind::Zone => return self.make_zone(address.scope()),
+            Kind::Dns => return self.settle_name(address, object),
+            _ => {}
+        }
         let id = self.create_once(address, object)?;
         match address.kind() {
             Kind::Machine => self.until("the machine to run", || {
@@ -94,7 +100,7 @@ impl DigitalOcean {
 
     /// Makes an object unless there is one with its mark; its id. When an answer is lost, whether it was
     /// done is seen by looking again.
-    fn create_once(&self, address: &Address, object: &CloudSpec) -> Result<String, Refusal> {
+    fn create_once(&self, address: &Address, object: &InfraSpec) -> Result<String, Refusal> {
         let mut tried = 0;
         loop {
             if let Some(id) = self.seen(address, tried > 0)? {
@@ -129,7 +135,7 @@ impl DigitalOcean {
     fn order(
         &self,
         address: &Address,
-        object: &CloudSpec,
+        object: &InfraSpec,
     ) -> Result<(&'static str, &'static str, Value), Refusal> {
         let value = |name: &str| object.value(name).cloned().unwrap_or_default();
         let description = read::description(&self.site, address);
@@ -175,7 +181,7 @@ impl DigitalOcean {
         })
     }
 
-    fn firewall(&self, object: &CloudSpec) -> Value {
+    fn firewall(&self, object: &InfraSpec) -> Value {
         let value = |name: &str| object.value(name).cloned().unwrap_or_default();
         json!({
             "name": object.name,
@@ -189,11 +195,12 @@ impl DigitalOcean {
         &self,
         address: &Address,
         id: &str,
-        object: &CloudSpec,
+        object: &InfraSpec,
         attributes: &BTreeSet<String>,
     ) -> Result<(), Refusal> {
         let changes = |name: &str| attributes.contains(name);
         match address.kind() {
+            Kind::Dns => self.settle_name(address, object),
             Kind::Firewall => {
                 for tag in object.value("tags").and_then(Value::as_array).into_iter().flatten() {
                     self.api.post("/v2/tags", &json!({ "name": tag }))?;
@@ -219,7 +226,7 @@ impl DigitalOcean {
     fn change_machine(
         &self,
         id: &str,
-        object: &CloudSpec,
+        object: &InfraSpec,
         changes: &dyn Fn(&str) -> bool,
     ) -> Result<(), Refusal> {
         if changes("tags") {
@@ -247,7 +254,7 @@ impl DigitalOcean {
     }
 
     /// Gives a machine the tags of ours that it should have, and takes those that it should not.
-    fn tag(&self, id: &str, object: &CloudSpec) -> Result<(), Refusal> {
+    fn tag(&self, id: &str, object: &InfraSpec) -> Result<(), Refusal> {
         let machine = self.api.get(&format!("/v2/droplets/{id}"))?;
         let (_, found) = read::machine(&self.site, &machine["droplet"], &Default::default());
         let list = |value: Option<&Value>| -> BTreeSet<String> {
@@ -299,7 +306,7 @@ impl DigitalOcean {
         Ok(())
     }
 
-    fn attach(&self, id: &str, object: &CloudSpec) -> Result<(), Refusal> {
+    fn attach(&self, id: &str, object: &InfraSpec) -> Result<(), Refusal> {
         let machine = self.referred(object, "attached_to")?;
         let holders = self.holders(id)?;
         if holders.contains(&machine) {
@@ -391,6 +398,8 @@ impl DigitalOcean {
     fn destroy(&self, address: &Address, id: &str) -> Result<(), Refusal> {
         match address.kind() {
             Kind::Machine => self.destroy_machine(id),
+            Kind::Zone => self.remove_zone(id),
+            Kind::Dns => self.remove_name(address),
             Kind::Disk => {
                 self.detach(id)?;
                 self.leaves(&format!("/v2/volumes/{id}"), 409)
@@ -428,7 +437,7 @@ impl DigitalOcean {
 
     /// Takes a tag out of the account, unless machines are known by it.
     fn drop_tag(&self, tag: &str) -> Result<(), Refusal> {
-        match self.api.list(&format!("/v2/droplets?tag_name={tag}"), "droplets")?.is_empty() {
+        match self.list(&format!("/v2/droplets?tag_name={tag}"), "droplets")?.is_empty() {
             true => self.api.delete(&format!("/v2/tags/{tag}"), None),
             false => Ok(()),
         }

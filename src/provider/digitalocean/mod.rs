@@ -1,30 +1,39 @@
-//! DigitalOcean: machines, block storage, private networks and firewalls over its HTTP API.
+//! DigitalOcean: machines, block storage, private networks, firewalls and names over its HTTP API.
 
 mod acts;
-mod api;
+mod dns;
 mod hostkey;
 mod read;
 mod rules;
 mod token;
 mod wanted;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use serde_json::Value;
 
-use crate::model::{Act, Address, CloudObject, CloudState, Failure, Site};
-use crate::world::Cloud;
-use api::{Api, Refusal};
+use super::http::{Api, Refusal};
+use crate::config::stagecraft;
+use crate::model::{Failure, InfraState, Site};
 
 pub use wanted::resources;
 
 /// Where the API is. `DIGITALOCEAN_API_URL` names another place, as it does for `doctl`.
 const BASE: &str = "https://api.digitalocean.com";
 
+const UNASKED: &str = "DigitalOcean can't be asked what there is";
+/// How many results a page has: the most that the API gives.
+const PAGE: usize = 200;
+
 /// DigitalOcean, for one environment: an account, and which of its objects count.
 pub struct DigitalOcean {
     api: Api,
     site: Site,
+    /// The zones that the configuration names.
+    zones: BTreeSet<String>,
+    /// Names change one after the other: a list that changes while its pages are read leaves things out.
+    names: Mutex<()>,
 }
 
 impl DigitalOcean {
@@ -33,77 +42,97 @@ impl DigitalOcean {
     ///
     /// # Errors
     /// There is no token.
-    pub fn open(token_env: &str, site: &Site) -> Result<Self, Failure> {
-        let token = token::find(token_env, &|name| std::env::var(name).ok())?;
+    pub fn open(settings: &stagecraft::DigitalOcean, site: &Site) -> Result<Self, Failure> {
+        let token = token::find(&settings.token_env, &|name| std::env::var(name).ok())?;
+        let zones = settings.dns.iter().map(|zone| zone.to_string()).collect();
         let base = std::env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| BASE.to_owned());
-        Ok(Self { api: Api::new(&base, &token), site: site.clone() })
-    }
-}
-
-impl Cloud for DigitalOcean {
-    fn survey(&self) -> Result<CloudState, Failure> {
-        self.found()
-            .map_err(|refusal| failure("DigitalOcean can't be asked what there is", &refusal))
-    }
-
-    fn perform(&self, act: &Act) -> Result<(), Failure> {
-        self.carry_out(act)
+        Ok(Self {
+            api: Api::new(&base, &token),
+            site: site.clone(),
+            zones,
+            names: Mutex::default(),
+        })
     }
 }
 
 impl DigitalOcean {
-    /// The environment's machines, as the API has them.
-    fn machines(&self) -> Result<Vec<Value>, Refusal> {
-        self.api.list(&format!("/v2/droplets?tag_name={}", wanted::mark(&self.site)), "droplets")
+    /// Everything that has the environment's mark.
+    ///
+    /// # Errors
+    /// The cloud did not answer, or not wholly.
+    pub fn survey(&self) -> Result<InfraState, Failure> {
+        self.found().map_err(|refusal| refusal.failure(UNASKED))
     }
 
-    fn found(&self) -> Result<CloudState, Refusal> {
+    /// The environment's machines alone.
+    ///
+    /// # Errors
+    /// As `survey`.
+    pub fn machines_found(&self) -> Result<InfraState, Failure> {
+        let machines = self.machines().map_err(|refusal| refusal.failure(UNASKED))?;
+        let mut state = InfraState::default();
+        for it in &machines {
+            let (address, object) = read::machine(&self.site, it, &BTreeMap::new());
+            state.add(address, object);
+        }
+        state.sort();
+        Ok(state)
+    }
+
+    /// All objects of a list, from all its pages.
+    fn list(&self, path: &str, key: &str) -> Result<Vec<Value>, Refusal> {
+        let mut all = Vec::new();
+        let mark = if path.contains('?') { '&' } else { '?' };
+        for page in 1.. {
+            let url = format!("{path}{mark}per_page={PAGE}&page={page}");
+            let mut answer = self.api.get(&url)?;
+            let Some(Value::Array(found)) = answer.get_mut(key).map(Value::take) else {
+                return Err(Refusal::Lost(format!("GET {path} answered without `{key}`")));
+            };
+            all.extend(found);
+            if answer.pointer("/links/pages/next").and_then(Value::as_str).is_none() {
+                break;
+            }
+        }
+        Ok(all)
+    }
+
+    /// The environment's machines, as the API has them.
+    fn machines(&self) -> Result<Vec<Value>, Refusal> {
+        self.list(&format!("/v2/droplets?tag_name={}", wanted::mark(&self.site)), "droplets")
+    }
+
+    fn found(&self) -> Result<InfraState, Refusal> {
         let (vpcs, firewalls, machines, disks) = std::thread::scope(|scope| {
-            let vpcs = scope.spawn(|| self.api.list("/v2/vpcs", "vpcs"));
-            let firewalls = scope.spawn(|| self.api.list("/v2/firewalls", "firewalls"));
+            let vpcs = scope.spawn(|| self.list("/v2/vpcs", "vpcs"));
+            let firewalls = scope.spawn(|| self.list("/v2/firewalls", "firewalls"));
             let machines = scope.spawn(|| self.machines());
-            let disks = self.api.list("/v2/volumes", "volumes");
+            let disks = self.list("/v2/volumes", "volumes");
             (joined(vpcs), joined(firewalls), joined(machines), disks)
         });
-        let mut state = CloudState::default();
-        let mut add = |(address, object): (Address, CloudObject)| {
-            state.objects.entry(address).or_default().push(object);
-        };
-        let (mut networks, mut holders) = (BTreeMap::new(), BTreeMap::new());
+        let mut state = InfraState::default();
+        let (mut networks, mut holders, mut places) =
+            (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (address, object) in vpcs?.iter().filter_map(|it| read::vpc(&self.site, it)) {
             networks.insert(object.id.clone(), address.clone());
-            add((address, object));
+            state.add(address, object);
         }
-        firewalls?.iter().filter_map(|it| read::firewall(&self.site, it)).for_each(&mut add);
+        for (address, object) in firewalls?.iter().filter_map(|it| read::firewall(&self.site, it)) {
+            state.add(address, object);
+        }
         for it in &machines? {
             let (address, object) = read::machine(&self.site, it, &networks);
             holders.insert(object.id.clone(), address.clone());
-            add((address, object));
+            places.extend(object.given.get("public_ip").map(|ip| (ip.clone(), address.clone())));
+            state.add(address, object);
         }
-        disks?.iter().filter_map(|it| read::disk(&self.site, it, &holders)).for_each(&mut add);
-        for found in state.objects.values_mut() {
-            // The one that was there first is the one that counts.
-            found.sort_by_key(|object| (object.id.parse::<u64>().ok(), object.id.clone()));
+        for (address, object) in disks?.iter().filter_map(|it| read::disk(&self.site, it, &holders))
+        {
+            state.add(address, object);
         }
+        self.names(&places, &mut state)?;
+        state.sort();
         Ok(state)
-    }
-}
-
-fn failure(what: &str, refusal: &Refusal) -> Failure {
-    let failure = Failure::new(format!("{what}: {refusal}"));
-    match refusal {
-        Refusal::Said { status: 401 | 403, .. } => {
-            failure.hint("check the token: it must be valid, and may read and write")
-        }
-        Refusal::Said { status: 429, .. } => {
-            failure.hint("the API's limit for this hour is used up; wait, and run it again")
-        }
-        Refusal::Said { .. } => {
-            failure.hint("mend what it says, and run it again: it goes on from what there is")
-        }
-        Refusal::Lost(_) => {
-            failure.hint("nothing is known about whether it was done; run it again to find out")
-        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::wanted::{mark, name};
 use super::{hostkey, rules};
-use crate::model::{Address, CloudObject, FIXED, Site};
+use crate::model::{Address, FIXED, InfraObject, Site};
 
 /// The part of a description that says whose an object is: `stagecraft shop/staging disk.db-1/data`.
 pub fn description(site: &Site, address: &Address) -> String {
@@ -29,12 +29,12 @@ pub fn text(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-fn object(it: &Value, attributes: Value, given: BTreeMap<String, String>) -> CloudObject {
+fn object(it: &Value, attributes: Value, given: BTreeMap<String, String>) -> InfraObject {
     let attributes = match attributes {
         Value::Object(attributes) => attributes.into_iter().collect(),
         _ => BTreeMap::new(),
     };
-    CloudObject { id: text(&it["id"]), name: text(&it["name"]), attributes, given }
+    InfraObject { id: text(&it["id"]), name: text(&it["name"]), attributes, given }
 }
 
 /// The tags of an object.
@@ -43,7 +43,7 @@ pub fn tags(object: &Value) -> impl Iterator<Item = &str> {
 }
 
 /// A private network; none where it is not the environment's.
-pub fn vpc(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
+pub fn vpc(site: &Site, it: &Value) -> Option<(Address, InfraObject)> {
     let address = named(site, it, Address::vpc)?;
     // The first network of a region is its default one, and can't be deleted.
     let fixed = it["default"] == true;
@@ -52,7 +52,7 @@ pub fn vpc(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
 }
 
 /// A firewall; none where it is not the environment's.
-pub fn firewall(site: &Site, it: &Value) -> Option<(Address, CloudObject)> {
+pub fn firewall(site: &Site, it: &Value) -> Option<(Address, InfraObject)> {
     let address = named(site, it, Address::firewall)?;
     let mut tags: Vec<&str> = tags(it).collect();
     tags.sort_unstable();
@@ -69,7 +69,7 @@ pub fn machine(
     site: &Site,
     it: &Value,
     vpcs: &BTreeMap<String, Address>,
-) -> (Address, CloudObject) {
+) -> (Address, InfraObject) {
     // Other tags are other people's.
     let mark = mark(site);
     let ours = |tag: &&str| {
@@ -118,7 +118,7 @@ pub fn disk(
     site: &Site,
     it: &Value,
     machines: &BTreeMap<String, Address>,
-) -> Option<(Address, CloudObject)> {
+) -> Option<(Address, InfraObject)> {
     let address = described(site, it)?;
     let holder = it["droplet_ids"].as_array().and_then(|ids| ids.first()).map(text);
     let holder = holder.map(|id| machines.get(&id).map_or(id, Address::to_string));

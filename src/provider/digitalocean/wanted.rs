@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
+use super::dns;
 use super::rules::{ANYWHERE, text};
 use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
-use crate::model::{Address, Attribute, CloudSpec, Failure, Resource, Rule, Site, Spec};
+use crate::model::{Address, Attribute, Failure, InfraSpec, Resource, Rule, Site, Spec};
 
 /// The role whose machines take requests from everybody.
 const GATEWAY: &str = "gateway";
@@ -15,6 +16,8 @@ const GATEWAY: &str = "gateway";
 const MESH_PORT: &str = "41641";
 /// How long the name of a volume may be.
 const LONGEST_DISK: usize = 64;
+/// How long a name may be remembered, in seconds: machines come and go.
+const TTL: u32 = 300;
 const PUBLIC_PORTS: [&str; 2] = ["80", "443"];
 
 /// The tag that marks what is an environment's.
@@ -69,6 +72,7 @@ pub fn resources(
     }
     let mut wanted = Wanted { site, settings, resources: BTreeMap::new() };
     wanted.firewalls(mesh);
+    wanted.names(environment)?;
     for (host, machine) in made() {
         let lacks = |what: &str| {
             let says = format!("nothing says which {what} `{host}` is to have");
@@ -131,7 +135,7 @@ impl Wanted<'_> {
             .into_iter()
             .map(|(name, value, rule)| (name.to_owned(), Attribute { value, rule }))
             .collect();
-        let spec = Spec::Cloud(CloudSpec { name, attributes });
+        let spec = Spec::Infra(InfraSpec { name, attributes });
         self.resources.insert(address, Resource { spec, after: after.into_iter().collect() });
     }
 
@@ -171,6 +175,38 @@ impl Wanted<'_> {
             ("tags", json!(Vec::from_iter(tag(self.site, firewall))), Rule::InPlace),
         ];
         self.add(Address::firewall(firewall), name(self.site, firewall), attributes, []);
+    }
+
+    /// The zones that are asked for, and in them the environment's domains, which lead to its gateways.
+    fn names(&mut self, environment: &Environment) -> Result<(), Failure> {
+        let zones: Vec<&str> = self.settings.dns.iter().map(|zone| zone.value.as_ref()).collect();
+        if zones.is_empty() {
+            return Ok(());
+        }
+        let is_gateway = |host: &&String| {
+            environment.hosts.get(*host).is_some_and(|host| host.roles.contains(GATEWAY))
+        };
+        let made = environment.machines.iter().filter(|(_, machine)| machine.made);
+        let gateways: Vec<&String> = made.map(|(host, _)| host).filter(is_gateway).collect();
+        for domain in &environment.domains {
+            let Some(zone) = dns::zone_of(domain, zones.iter().copied()) else {
+                return Err(Failure::new(format!("`{domain}` is in no zone of `dns`"))
+                    .hint("add its zone to `dns` under `cloud: { digitalocean: … }`"));
+            };
+            if gateways.is_empty() {
+                return Err(Failure::new(format!("`{domain}` leads nowhere"))
+                    .hint("give the environment a host with the role `gateway`"));
+            }
+            let machines: Vec<Address> =
+                gateways.iter().map(|host| Address::machine(host)).collect();
+            let data: Vec<String> = machines.iter().map(Address::to_string).collect();
+            let attributes =
+                [("data", data.into(), Rule::InPlace), ("ttl", TTL.into(), Rule::InPlace)];
+            let after = machines.into_iter().chain([Address::zone(zone)]);
+            self.add(Address::dns(domain, "A"), domain.clone(), attributes, after);
+            self.add(Address::zone(zone), zone.to_owned(), [], []);
+        }
+        Ok(())
     }
 
     fn machine(&mut self, host: &str, plan: Machine<'_>) {

@@ -1,5 +1,4 @@
-//! DigitalOcean's HTTP API, version 2: requests, pages, limits and refusals.
-//! Source: docs.digitalocean.com/reference/api.
+//! HTTP interfaces that speak JSON: requests, limits and refusals.
 
 use std::thread::sleep;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -8,8 +7,8 @@ use serde_json::Value;
 use ureq::Agent;
 use ureq::http::Response;
 
-/// How many results a page has: the most that the API gives.
-const PAGE: usize = 200;
+use crate::model::Failure;
+
 /// How often a request is made again before its failure counts.
 const TRIES: u32 = 5;
 /// The longest that the API's own wish for a pause is followed.
@@ -42,6 +41,25 @@ impl Refusal {
     pub fn is_absence(&self) -> bool {
         matches!(self, Refusal::Said { status: 404, .. })
     }
+
+    /// It as a failure: `what` could not be done.
+    pub fn failure(&self, what: &str) -> Failure {
+        let failure = Failure::new(format!("{what}: {self}"));
+        match self {
+            Refusal::Said { status: 401 | 403, .. } => {
+                failure.hint("check the token: it must be valid, and may read and write")
+            }
+            Refusal::Said { status: 429, .. } => {
+                failure.hint("the API's limit for this hour is used up; wait, and run it again")
+            }
+            Refusal::Said { .. } => {
+                failure.hint("mend what it says, and run it again: it goes on from what there is")
+            }
+            Refusal::Lost(_) => {
+                failure.hint("nothing is known about whether it was done; run it again to find out")
+            }
+        }
+    }
 }
 
 impl std::fmt::Display for Refusal {
@@ -62,7 +80,7 @@ enum Method {
 }
 
 impl Api {
-    /// The API at an address such as `https://api.digitalocean.com`.
+    /// The API at an address such as `https://api.digitalocean.com`; a bearer token opens it.
     pub fn new(base: &str, token: &str) -> Self {
         let config = Agent::config_builder()
             .timeout_global(Some(TIMEOUT))
@@ -83,27 +101,38 @@ impl Api {
         self.call(Method::Get, path, None)
     }
 
-    /// All objects of a list, from all its pages.
-    pub fn list(&self, path: &str, key: &str) -> Result<Vec<Value>, Refusal> {
-        let mut all = Vec::new();
-        let mark = if path.contains('?') { '&' } else { '?' };
-        for page in 1.. {
-            let url = format!("{path}{mark}per_page={PAGE}&page={page}");
-            let mut answer = self.get(&url)?;
-            let Some(Value::Array(found)) = answer.get_mut(key).map(Value::take) else {
-                return Err(Refusal::Lost(format!("GET {path} answered without `{key}`")));
-            };
-            all.extend(found);
-            if answer.pointer("/links/pages/next").and_then(Value::as_str).is_none() {
-                break;
-            }
-        }
-        Ok(all)
-    }
-
     /// Makes something. A lost answer is not tried again: the caller looks whether it was done.
     pub fn post(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
         self.call(Method::Post, path, Some(body))
+    }
+
+    /// The token that a service gives for an OAuth client's secret (RFC 6749, section 4.4).
+    pub fn client_token(base: &str, path: &str, secret: &str) -> Result<String, Refusal> {
+        let api = Self::new(base, "");
+        let lost = |why: String| Refusal::Lost(format!("POST {path}: {why}"));
+        let url = format!("{}{path}", api.base);
+        let mut tried = 0;
+        loop {
+            // The client's id is a part of its secret, so the other one is not looked at.
+            let form = [("grant_type", "client_credentials"), ("client_id", "stagecraft")];
+            let form = form.into_iter().chain([("client_secret", secret)]);
+            let answer = match api.agent.post(&url).send_form(form) {
+                Ok(response) => read("POST", path, response).map_err(|(refusal, _)| refusal),
+                Err(error) => Err(lost(error.to_string())),
+            };
+            tried += 1;
+            match answer {
+                Ok(answer) => {
+                    let token = answer["access_token"].as_str().map(str::to_owned);
+                    return token.ok_or_else(|| lost("the answer has no token".to_owned()));
+                }
+                // To ask for one more costs nothing.
+                Err(Refusal::Lost(_) | Refusal::Said { status: 429, .. }) if tried < TRIES => {
+                    sleep(Duration::from_millis(200));
+                }
+                Err(refusal) => return Err(refusal),
+            }
+        }
     }
 
     /// Puts something in the place of what is there.
@@ -155,6 +184,9 @@ impl Api {
         let (name, value) = ("authorization", self.authorization.as_str());
         let sent = match (method, body) {
             (Method::Get, _) => self.agent.get(&url).header(name, value).call(),
+            (Method::Post, None | Some(Value::Null)) => {
+                self.agent.post(&url).header(name, value).send_empty()
+            }
             (Method::Post, _) => self.agent.post(&url).header(name, value).send_json(json),
             (Method::Put, _) => self.agent.put(&url).header(name, value).send_json(json),
             (Method::Delete, None) => self.agent.delete(&url).header(name, value).call(),
@@ -168,28 +200,42 @@ impl Api {
             Method::Put => "PUT",
             Method::Delete => "DELETE",
         };
-        let path = path.split('?').next().unwrap_or_default();
-        let lost = |what: String| (Refusal::Lost(format!("{verb} {path}: {what}")), None);
-        let mut response = sent.map_err(|error| lost(error.to_string()))?;
-        let text = response.body_mut().read_to_string().map_err(|error| lost(error.to_string()))?;
-        let status = response.status().as_u16();
-        match status {
-            204 => Ok(Value::Null),
-            200..300 => serde_json::from_str(&text)
-                .map_err(|error| lost(format!("the answer can't be read: {error}"))),
-            500.. => Err((
-                Refusal::Lost(format!("{verb} {path}: HTTP {status}, {}", sentence(&text))),
-                pause(&response),
-            )),
-            _ => {
-                let message = format!("{verb} {path}: HTTP {status}, {}", sentence(&text));
-                Err((Refusal::Said { status, message }, pause(&response)))
+        match sent {
+            Ok(response) => read(verb, path, response),
+            Err(error) => {
+                let path = path.split('?').next().unwrap_or_default();
+                Err((Refusal::Lost(format!("{verb} {path}: {error}")), None))
             }
         }
     }
 }
 
-/// What an error says: `{"id","message","request_id"}`.
+/// What an answer comes to.
+fn read(
+    verb: &str,
+    path: &str,
+    mut response: Response<ureq::Body>,
+) -> Result<Value, (Refusal, Option<Duration>)> {
+    let path = path.split('?').next().unwrap_or_default();
+    let lost = |what: String| (Refusal::Lost(format!("{verb} {path}: {what}")), None);
+    let text = response.body_mut().read_to_string().map_err(|error| lost(error.to_string()))?;
+    let status = response.status().as_u16();
+    match status {
+        200..300 if text.trim().is_empty() => Ok(Value::Null),
+        200..300 => serde_json::from_str(&text)
+            .map_err(|error| lost(format!("the answer can't be read: {error}"))),
+        500.. => Err((
+            Refusal::Lost(format!("{verb} {path}: HTTP {status}, {}", sentence(&text))),
+            pause(&response),
+        )),
+        _ => {
+            let message = format!("{verb} {path}: HTTP {status}, {}", sentence(&text));
+            Err((Refusal::Said { status, message }, pause(&response)))
+        }
+    }
+}
+
+/// What an error says, in its `message`; DigitalOcean adds a `request_id`.
 fn sentence(text: &str) -> String {
     let said: Value = serde_json::from_str(text).unwrap_or_default();
     let message = said["message"].as_str().unwrap_or("without a reason");

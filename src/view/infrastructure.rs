@@ -2,10 +2,10 @@
 
 use super::style::Paint;
 use super::table::Table;
-use crate::model::CloudState;
+use crate::model::InfraState;
 
 /// The objects, each with what the cloud has given it.
-pub fn table(state: &CloudState, paint: Paint) -> String {
+pub fn table(state: &InfraState, paint: Paint) -> String {
     if state.objects.is_empty() {
         return "The cloud has nothing of this environment.\n".to_owned();
     }

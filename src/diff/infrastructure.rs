@@ -1,4 +1,4 @@
-//! Comparing cloud objects: what has our mark with what should have it, attribute by attribute.
+//! Comparing infrastructure: what has our mark with what should have it, attribute by attribute.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,15 +6,16 @@ use serde_json::Value;
 
 use super::{Findings, Proposal, fields};
 use crate::model::{
-    Act, Action, Address, Attribute, Blocked, BlockedReason, CLOUD, Cause, CloudObject, CloudSpec,
-    CloudState, Desired, Effect, FIXED, Kind, Note, Part, Request, Rule, Spec,
+    Act, Action, Address, Attribute, Blocked, BlockedReason, CLOUD, Cause, Desired, Effect, FIXED,
+    FieldChange, InfraObject, InfraSpec, InfraState, KNOWN_AFTER_APPLY, Kind, Note, Part, Request,
+    Rule, Spec,
 };
 
-/// Compares everything that the cloud has, or should have, of an environment. `drifts` says that the
+/// Compares everything that there is, or should be, below an environment's application. `drifts` says that the
 /// newest apply has made it all like this.
 pub(super) fn compare(
     desired: &Desired,
-    state: &CloudState,
+    state: &InfraState,
     request: &Request,
     drifts: bool,
     findings: &mut Findings,
@@ -22,7 +23,7 @@ pub(super) fn compare(
     let anew = BTreeSet::new();
     let mut comparison = Comparison { desired, state, request, drifts, findings, anew };
     let wanted = desired.resources.iter().filter_map(|(address, resource)| match &resource.spec {
-        Spec::Cloud(spec) => Some((address, spec)),
+        Spec::Infra(spec) => Some((address, spec)),
         _ => None,
     });
     // Addresses sort by kind: what an object refers to has been compared before it.
@@ -34,7 +35,7 @@ pub(super) fn compare(
 
 struct Comparison<'a> {
     desired: &'a Desired,
-    state: &'a CloudState,
+    state: &'a InfraState,
     request: &'a Request,
     drifts: bool,
     findings: &'a mut Findings,
@@ -43,7 +44,14 @@ struct Comparison<'a> {
 }
 
 impl Comparison<'_> {
-    fn object(&mut self, address: &Address, spec: &CloudSpec) {
+    fn object(&mut self, address: &Address, spec: &InfraSpec) {
+        if let Some(blocked) = self.state.blocked.get(address) {
+            // What is made anew is not what could not be looked at.
+            let machine = Address::machine(address.scope());
+            if !self.anew.contains(&machine) {
+                return self.findings.block(address.clone(), blocked.clone());
+            }
+        }
         let found = self.state.objects.get(address).map(Vec::as_slice).unwrap_or_default();
         let Some((first, copies)) = found.split_first() else {
             self.anew.insert(address.clone());
@@ -51,7 +59,8 @@ impl Comparison<'_> {
                 true => Cause::Drifted { what: format!("{address} is gone") },
                 false => Cause::Missing,
             };
-            let proposal = Proposal::new(address, Action::Create, vec![cause]);
+            let mut proposal = Proposal::new(address, Action::Create, vec![cause]);
+            proposal.change.fields = self.unknown(spec);
             self.findings.propose(proposal.step(create(address, spec)));
             return;
         };
@@ -111,7 +120,7 @@ impl Comparison<'_> {
     }
 
     /// The attributes that are not as they should be. One that the cloud does not tell is not compared.
-    fn differing(&self, spec: &CloudSpec, found: &CloudObject) -> Vec<Differing> {
+    fn differing(&self, spec: &InfraSpec, found: &InfraObject) -> Vec<Differing> {
         let mut differing = Vec::new();
         for (name, Attribute { value, rule }) in &spec.attributes {
             let Some(before) = found.attributes.get(name) else { continue };
@@ -119,8 +128,8 @@ impl Comparison<'_> {
                 continue;
             }
             if before == value {
-                let refers = value.as_str().and_then(|text| text.parse::<Address>().ok());
-                let upstream = refers.filter(|address| self.anew.contains(address));
+                let upstream =
+                    refers(value).into_iter().find(|address| self.anew.contains(address));
                 if upstream.is_some() {
                     let name = name.clone();
                     differing.push(Differing { name, replaces: false, changed: None, upstream });
@@ -132,19 +141,48 @@ impl Comparison<'_> {
                 Rule::Grows => is_less(value, before),
                 Rule::InPlace | Rule::Once => false,
             };
-            let changed =
-                Some(fields::field(name.clone(), Some(before.clone()), Some(value.clone())));
+            let changed = Some(fields::field(
+                name.clone(),
+                Some(self.shown(before)),
+                Some(self.shown(value)),
+            ));
             differing.push(Differing { name: name.clone(), replaces, changed, upstream: None });
         }
         differing
     }
 
-    /// What has our mark and is not wanted: machines first, then what they used.
+    /// A value as a reader wants it: in the place of a machine that a name leads to, its address.
+    fn shown(&self, value: &Value) -> Value {
+        let Value::Array(list) = value else { return value.clone() };
+        let shown = |one: &Value| {
+            let machine = refers(one).into_iter().find(|it| it.kind() == Kind::Machine);
+            let Some(machine) = machine else { return one.clone() };
+            let found = self.state.first(&machine).filter(|_| !self.anew.contains(&machine));
+            let ip = found.and_then(|found| found.given.get("public_ip"));
+            ip.map_or_else(|| KNOWN_AFTER_APPLY.into(), |ip| ip.as_str().into())
+        };
+        list.iter().map(shown).collect()
+    }
+
+    /// The attributes of something new whose values nobody knows yet.
+    fn unknown(&self, spec: &InfraSpec) -> Vec<FieldChange> {
+        let shown = spec
+            .attributes
+            .iter()
+            .map(|(name, attribute)| (name, self.shown(&attribute.value)))
+            .filter(|(_, value)| {
+                value.as_array().is_some_and(|list| list.iter().any(|one| one == KNOWN_AFTER_APPLY))
+            });
+        shown.map(|(name, value)| fields::field(name.clone(), None, Some(value))).collect()
+    }
+
+    /// What has our mark and is not wanted.
     fn orphans(&mut self) {
         let keep_disks = self.request.part == Part::NoInfrastructure { keep_disks: true };
-        let mut gone: BTreeMap<&Address, &Vec<CloudObject>> = BTreeMap::new();
+        let mut gone: BTreeMap<&Address, &Vec<InfraObject>> = BTreeMap::new();
         for (address, found) in &self.state.objects {
-            if self.desired.resources.contains_key(address) {
+            // What makes a machine a host goes with it, and stays where that is not ours.
+            if self.desired.resources.contains_key(address) || address.kind() == Kind::Bootstrap {
                 continue;
             }
             if found.iter().all(|object| object.given.contains_key(FIXED)) {
@@ -157,21 +195,16 @@ impl Comparison<'_> {
                 self.refuse(address, "it is no longer in the configuration, and destroying");
             }
         }
-        let machines: BTreeSet<Address> = gone
-            .keys()
-            .copied()
-            .chain(self.findings.proposals.keys())
-            .filter(|address| address.kind() == Kind::Machine)
-            .cloned()
-            .collect();
+        let going: BTreeSet<Address> =
+            gone.keys().copied().chain(self.findings.proposals.keys()).cloned().collect();
         for (address, found) in gone {
             let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
             for object in found {
                 proposal = proposal.step(destroy(address, object));
             }
-            if address.kind() != Kind::Machine {
-                proposal.after = machines.clone();
-            }
+            let before = goes_after(address.kind());
+            let before = going.iter().filter(|other| before.contains(&other.kind()));
+            proposal.after = before.cloned().collect();
             self.findings.propose(proposal);
         }
     }
@@ -200,11 +233,28 @@ impl Comparison<'_> {
     }
 }
 
+/// What has to be gone before something of a kind is: names before the machines that they lead to, members
+/// of the private network before their machines, machines before what they use.
+fn goes_after(kind: Kind) -> &'static [Kind] {
+    match kind {
+        Kind::Dns | Kind::Mesh => &[],
+        Kind::Zone => &[Kind::Dns],
+        Kind::Machine => &[Kind::Dns, Kind::Mesh],
+        _ => &[Kind::Machine],
+    }
+}
+
+/// The addresses that a value is, or lists.
+fn refers(value: &Value) -> Vec<Address> {
+    let list = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    list.iter().filter_map(|one| one.as_str()?.parse().ok()).collect()
+}
+
 /// An attribute that is not as it should be, or refers to something that is made anew.
 struct Differing {
     name: String,
     replaces: bool,
-    changed: Option<crate::model::FieldChange>,
+    changed: Option<FieldChange>,
     upstream: Option<Address>,
 }
 
@@ -216,14 +266,14 @@ fn is_less(one: &Value, other: &Value) -> bool {
     one.as_f64().zip(other.as_f64()).is_some_and(|(one, other)| one < other)
 }
 
-fn create(address: &Address, object: &CloudSpec) -> Effect {
+fn create(address: &Address, object: &InfraSpec) -> Effect {
     effect(Act::CreateObject { address: address.clone(), object: object.clone() })
 }
 
 fn change(
     address: &Address,
-    object: &CloudSpec,
-    found: &CloudObject,
+    object: &InfraSpec,
+    found: &InfraObject,
     attributes: BTreeSet<String>,
 ) -> Effect {
     effect(Act::ChangeObject {
@@ -234,10 +284,14 @@ fn change(
     })
 }
 
-fn destroy(address: &Address, found: &CloudObject) -> Effect {
+fn destroy(address: &Address, found: &InfraObject) -> Effect {
     effect(Act::DestroyObject { address: address.clone(), id: found.id.clone() })
 }
 
 fn effect(act: Act) -> Effect {
-    Effect { host: CLOUD.to_owned(), act }
+    let host = match act.object() {
+        Some(address) if matches!(address.kind(), Kind::Bootstrap | Kind::Mesh) => address.scope(),
+        _ => CLOUD,
+    };
+    Effect { host: host.to_owned(), act }
 }

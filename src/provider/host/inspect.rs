@@ -1,0 +1,116 @@
+//! What is on a host, asked in one round trip.
+
+use crate::model::{Blocked, BlockedReason};
+use crate::world::transport::Output;
+
+/// Says one fact on each line, and `end` when it has said all.
+pub const SCRIPT: &str = r#"set -u
+LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+export LC_ALL PATH
+has() { command -v "$1" >/dev/null 2>&1; }
+say() { printf '%s %s\n' "$1" "$2"; }
+say user "$(id -u)"
+if [ -r /etc/os-release ]; then
+  (. /etc/os-release; say id "${ID-}"; say version "${VERSION_ID-}"; say codename "${VERSION_CODENAME-}")
+fi
+if has docker; then
+  say docker yes
+  if docker compose version >/dev/null 2>&1; then say compose yes; fi
+fi
+if has apt-config && dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^install ok installed'; then
+  case $(apt-config dump APT::Periodic::Unattended-Upgrade) in *'"0"'* | '') ;; *) say upgrades yes ;; esac
+fi
+if [ -r /etc/docker/daemon.json ]; then say engine "$(tr -d '\n\r' </etc/docker/daemon.json)"; fi
+if has tailscale; then say tailscale "$(tailscale status --json 2>/dev/null | tr -d '\n\r')"; fi
+say end .
+"#;
+
+/// What is on a host.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Facts {
+    /// `ID` of its os-release: `debian`, `ubuntu`, ….
+    pub id: String,
+    /// `VERSION_ID` of it: `12`, `24.04`, ….
+    pub version: String,
+    /// Whether commands run as root there.
+    pub root: bool,
+    /// Whether there is a `docker` command.
+    pub docker: bool,
+    /// Whether Docker has the Compose plugin.
+    pub compose: bool,
+    /// Whether it installs security updates by itself.
+    pub upgrades: bool,
+    /// The engine's configuration file, if there is one.
+    pub engine: Option<String>,
+    /// What its Tailscale client says of itself, if there is one; nothing where that is not running.
+    pub tailscale: Option<String>,
+}
+
+impl Facts {
+    /// Whether it is of a sort that can be made ready.
+    pub fn is_supported(&self) -> bool {
+        ["debian", "ubuntu"].contains(&self.id.as_str())
+    }
+
+    /// The system and its version, for people.
+    pub fn system(&self) -> String {
+        match self.id.is_empty() {
+            true => "a system that does not say what it is".to_owned(),
+            false => format!("{} {}", self.id, self.version).trim_end().to_owned(),
+        }
+    }
+}
+
+/// Reads the script's answer.
+///
+/// # Errors
+/// It stopped in the middle.
+pub fn read(output: &Output) -> Result<Facts, Blocked> {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let mut facts = Facts::default();
+    let mut ended = false;
+    for line in text.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        match word {
+            "user" => facts.root = rest == "0",
+            "id" => facts.id = rest.to_owned(),
+            "version" => facts.version = rest.to_owned(),
+            "docker" => facts.docker = true,
+            "compose" => facts.compose = true,
+            "upgrades" => facts.upgrades = true,
+            "engine" => facts.engine = Some(rest.to_owned()),
+            "tailscale" => facts.tailscale = Some(rest.to_owned()),
+            "end" => ended = true,
+            // A log-in may say something of its own.
+            _ => {}
+        }
+    }
+    match ended {
+        true => Ok(facts),
+        false => Err(Blocked {
+            reason: BlockedReason::HalfAnswer,
+            detail: output.stderr.lines().last().unwrap_or("no end to the answer").to_owned(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answer(stdout: &str) -> Output {
+        let stdout = stdout.as_bytes().to_vec();
+        Output { status: 0, stdout, stderr: String::new(), truncated: false }
+    }
+
+    #[test]
+    fn facts_are_read_and_half_an_answer_is_none() {
+        let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker yes\ntailscale {}\nend .\n";
+        let facts = read(&answer(whole)).unwrap();
+        assert!(facts.root && facts.docker && !facts.compose && facts.is_supported());
+        assert_eq!(facts.system(), "debian 12");
+        assert_eq!(facts.tailscale.as_deref(), Some("{}"));
+        let half = read(&answer("user 0\nid debian\n")).unwrap_err();
+        assert_eq!(half.reason, BlockedReason::HalfAnswer);
+    }
+}
