@@ -423,9 +423,7 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
             let drain = Act::Drain { containers: containers.clone(), timeout_ms: DRAIN_MS };
             proposal = proposal.step(scope.effect(drain));
         }
-        let mut proposal = proposal
-            .step(scope.effect(Act::Stop { containers: containers.clone(), grace_s: 10 }))
-            .step(scope.effect(Act::Remove { containers }));
+        let mut proposal = proposal.step(scope.effect(Act::Stop { containers, grace_s: 10 }));
         if frees_something_wanted(scope, service, wanted) {
             // Its place is taken by another: it must go first.
             for (other, spec) in wanted {

@@ -145,8 +145,7 @@ pub fn new_image() -> Plan {
                 },
             ),
             (api.clone(), wait),
-            (api.clone(), Act::Stop { containers: old.clone(), grace_s: 10 }),
-            (api, Act::Remove { containers: old.clone() }),
+            (api, Act::Stop { containers: old.clone(), grace_s: 10 }),
         ],
     );
     plan.version = Some("v2".into());

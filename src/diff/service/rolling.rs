@@ -521,7 +521,6 @@ impl<'a> Rolling<'a> {
             let command = rollout.hook.clone();
             steps.push(self.draft(Act::Hook { containers: containers.clone(), command }));
         }
-        steps.push(self.draft(Act::Stop { containers: containers.clone(), grace_s }));
-        steps.push(self.draft(Act::Remove { containers }));
+        steps.push(self.draft(Act::Stop { containers, grace_s }));
     }
 }

@@ -50,11 +50,9 @@ fn a_batch_replaces_as_many_as_it_starts_and_undoes_only_itself() {
     start 1 beside 2 | remove all but 2 and 0
     healthy 1 beside 2 | remove all but 2 and 0
     stop 1
-    remove 1
     start 2 beside 2 | remove all but 2 and 1
     healthy 2 beside 2 | remove all but 2 and 1
     stop 1
-    remove 1
     ");
     lab.run(&plan);
     assert_eq!(lines(&lab.plan(&desired(&wishes))), "");
@@ -71,11 +69,9 @@ fn a_batch_that_goes_first_is_brought_back_from_the_earlier_file() {
     insta::assert_snapshot!(steps(&plan, "b", "api"), @"
     pull
     stop 1
-    remove 1
     start 1 beside 2 | remove all but 2 and 0, start 1 beside 1 as before, healthy 1 beside 1
     healthy 1 beside 2 | remove all but 2 and 0, start 1 beside 1 as before, healthy 1 beside 1
     stop 1
-    remove 1
     start 2 beside 2 | remove all but 2 and 1, start 2 beside 1 as before, healthy 2 beside 1
     healthy 2 beside 2 | remove all but 2 and 1, start 2 beside 1 as before, healthy 2 beside 1
     ");
@@ -129,12 +125,10 @@ fn a_canary_comes_first_and_every_other_host_waits_for_it() {
     start 1 beside 2 | remove all but 2 and 0
     healthy 1 beside 2 | remove all but 2 and 0
     stop 1
-    remove 1
     confirm 1
     start 2 beside 2 | remove all but 2 and 1
     healthy 2 beside 2 | remove all but 2 and 1
     stop 1
-    remove 1
     ");
     let last = plan.steps.iter().rposition(|step| step.effect.host == "a").unwrap();
     let start = |step: &&Step| matches!(step.effect.act, Act::Start { .. });
@@ -172,11 +166,9 @@ fn a_command_runs_before_its_service_rolls_anywhere_and_once() {
     6 service.a/api start after [1, 3, 4, 5] undo ["remove"]
     7 service.a/api healthy after [6] undo ["remove"]
     8 service.a/api stop after [7]
-    9 service.a/api remove after [8]
-    10 service.b/api start after [1, 2, 3, 4, 5, 9] undo ["remove"]
-    11 service.b/api healthy after [10] undo ["remove"]
-    12 service.b/api stop after [11]
-    13 service.b/api remove after [12]
+    9 service.b/api start after [1, 2, 3, 4, 5, 8] undo ["remove"]
+    10 service.b/api healthy after [9] undo ["remove"]
+    11 service.b/api stop after [10]
     "#);
     assert_eq!(plan.summary, Summary { add: 0, change: 4, destroy: 0 });
     let runs = |plan: &Plan| {

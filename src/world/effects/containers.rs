@@ -79,7 +79,11 @@ pub fn stop(containers: &[ContainerRef], grace_s: u64) -> String {
     if containers.is_empty() {
         return String::new();
     }
-    format!("lenient \"$GONE\" docker stop -t {grace_s} {}\n", ids(containers))
+    format!(
+        "lenient \"$GONE\" docker stop -t {grace_s} {}\n{}",
+        ids(containers),
+        remove(containers)
+    )
 }
 
 pub fn remove(containers: &[ContainerRef]) -> String {

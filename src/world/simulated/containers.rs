@@ -125,6 +125,14 @@ fn known_health(container: &Container, faults: &Faults) -> Health {
     }
 }
 
+fn stop(container: &mut Container) {
+    if !matches!(container.state, ContainerState::Created | ContainerState::Exited) {
+        container.state = ContainerState::Exited;
+        container.exit_code = 0;
+        unhealthy_when_down(container);
+    }
+}
+
 /// Docker calls a stopped container with a healthcheck unhealthy.
 fn unhealthy_when_down(container: &mut Container) {
     if container.health.is_some() {
@@ -192,13 +200,10 @@ impl Stage<'_> {
                 self.recreate(service, &compose, *replicas)
             }
             Act::AwaitHealthy { .. } => self.await_healthy(act),
-            Act::Stop { containers, .. } => self.each(containers, |container| {
-                if !matches!(container.state, ContainerState::Created | ContainerState::Exited) {
-                    container.state = ContainerState::Exited;
-                    container.exit_code = 0;
-                    unhealthy_when_down(container);
-                }
-            }),
+            Act::Stop { containers, .. } => {
+                self.each(containers, stop)?;
+                containers.iter().try_for_each(|container| self.remove(&container.id))
+            }
             Act::Remove { containers } => {
                 containers.iter().try_for_each(|container| self.remove(&container.id))
             }
