@@ -8,6 +8,9 @@ mod crash;
 #[path = "../cloud/digitalocean.rs"]
 #[allow(dead_code, reason = "the other tests use more of it")]
 mod digitalocean;
+#[path = "../cloud/domains.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod domains;
 mod drift;
 mod edge;
 mod first;
