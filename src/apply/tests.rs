@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use super::*;
-use crate::model::{Effect, PLAN_FORMAT, Request, Sight, Summary, Transport};
+use crate::model::{Effect, PLAN_FORMAT, Request, Sight, Summary};
 use crate::world::OtherWorld;
 
 /// Notes what is done; one act fails.
@@ -76,6 +76,7 @@ fn plan() -> Plan {
             step(2, "healthy", vec![effect("remove new")]),
             step(3, "stop old", Vec::new()),
         ],
+        infrastructure: None,
     }
 }
 

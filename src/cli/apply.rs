@@ -10,7 +10,7 @@ use crate::model::{Failure, PLAN_FORMAT, Plan};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// A plan that `stagecraft plan --out FILE` saved
-    #[arg(value_name = "FILE", conflicts_with_all = ["version", "prune_volumes", "forget"])]
+    #[arg(value_name = "FILE", conflicts_with_all = ["version", "prune_volumes", "forget", "skip_infra", "allow_destroy"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
     wish: plan::Wish,

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Global, block_on, run};
 use crate::engine::Problem;
-use crate::model::Request;
+use crate::model::{Part, Request};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -14,6 +14,7 @@ pub struct Args {
 
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
-    let request = Request { version: Some(args.version.clone()), ..Request::default() };
+    let version = Some(args.version.clone());
+    let request = Request { version, part: Part::Everything, ..Request::default() };
     block_on(run::carry_out(&engine, &request, global))
 }

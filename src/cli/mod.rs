@@ -17,6 +17,7 @@ mod validate;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -215,7 +216,7 @@ impl Global {
     fn open_by(
         &self,
         name: Option<&str>,
-        open: impl FnOnce(Workspace, &str) -> Result<Engine, Problem>,
+        open: impl FnOnce(Arc<Workspace>, &str) -> Result<Engine, Problem>,
     ) -> Result<Engine, Problem> {
         let workspace = Workspace::open(&self.config_path()?)?;
         let deployable: Vec<String> = workspace
@@ -234,7 +235,7 @@ impl Global {
                     .into());
             }
         };
-        let engine = open(workspace, &name)?;
+        let engine = open(Arc::new(workspace), &name)?;
         self.warn(engine.warnings());
         Ok(engine)
     }

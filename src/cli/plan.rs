@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use super::{Global, block_on, run};
 use crate::engine::Problem;
-use crate::model::{Failure, Request};
+use crate::model::{Address, Failure, Part, Request};
 use crate::view;
 
 /// Exit code that says that there are changes.
@@ -35,6 +35,12 @@ pub struct Wish {
     /// Forget a host that is gone for good and no longer in the configuration; repeatable
     #[arg(long, value_name = "HOST")]
     forget: Vec<String>,
+    /// Leave what is below the application alone: plan what is on the hosts only
+    #[arg(long, conflicts_with = "allow_destroy")]
+    skip_infra: bool,
+    /// Let this machine or disk be destroyed, with what is on it; repeatable
+    #[arg(long, value_name = "ADDRESS")]
+    allow_destroy: Vec<Address>,
 }
 
 impl Wish {
@@ -43,6 +49,8 @@ impl Wish {
             version: self.version.clone(),
             prune_volumes: self.prune_volumes,
             forget: self.forget.clone(),
+            part: if self.skip_infra { Part::Application } else { Part::Everything },
+            allow_destroy: self.allow_destroy.clone(),
             ..Request::default()
         }
     }
@@ -60,7 +68,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
         })?;
         global.remark(&view::plan::saved(&path.display().to_string()));
     }
-    let code = match (plan.blocked.is_empty(), plan.is_empty() || !args.detailed_exitcode) {
+    let code = match (!plan.is_blocked(), plan.is_empty() || !args.detailed_exitcode) {
         (false, _) => ExitCode::FAILURE,
         (true, true) => ExitCode::SUCCESS,
         (true, false) => ExitCode::from(CHANGES),

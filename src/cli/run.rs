@@ -46,8 +46,10 @@ pub async fn carry_out(
         Err(_) => return apply(engine, &engine.plan(request).await?, None, global).await,
     };
     let planned = engine.plan(request).await;
-    let acts =
-        |planned: &Planned| planned.plan.blocked.is_empty() && !planned.plan.changes.is_empty();
+    // What is below the application has a lock of its own, and comes before the hosts can be locked.
+    let acts = |planned: &Planned| {
+        planned.below.is_none() && !planned.plan.is_blocked() && !planned.plan.changes.is_empty()
+    };
     match planned {
         Ok(planned) if acts(&planned) => apply(engine, &planned, Some(lock), global).await,
         planned => {
@@ -72,9 +74,9 @@ pub async fn apply(
     if global.format != Format::Json || plan.is_empty() || global.dry_run {
         show(plan, global);
     }
-    if !plan.blocked.is_empty() {
+    if plan.is_blocked() {
         let hint = match plan.request.part {
-            Part::Application => {
+            Part::Application | Part::Everything => {
                 "mend what is blocked; for a host that is gone for good, take it out of the \
                  configuration and give `--forget HOST`"
             }
@@ -182,7 +184,7 @@ fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {
     // What destroys everything wants more than a `yes` by habit.
     let wanted = match plan.request.part {
         Part::NoInfrastructure { .. } => plan.environment.as_str(),
-        Part::Application | Part::Infrastructure => "yes",
+        Part::Application | Part::Everything | Part::Infrastructure => "yes",
     };
     match read.is_ok() && answer.trim() == wanted {
         true => Ok(()),

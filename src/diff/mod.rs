@@ -15,7 +15,7 @@ use std::thread;
 
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
-    Observed, Outcome, PLAN_FORMAT, Part, Plan, Request, Sight, Spec, Summary, digest_of,
+    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
 };
 
 pub use order::Cycle;
@@ -150,7 +150,7 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
         }
     }
     let summary = summarise(&changes);
-    if !changes.is_empty() && request.part == Part::Application {
+    if !changes.is_empty() && request.part.has_application() {
         let release = Address::release(&desired.site.environment);
         changes.push(Proposal::new(&release, Action::Create, vec![Cause::Requested]).change);
     }
@@ -169,6 +169,7 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
         blocked: findings.blocked,
         notes: findings.notes.into_iter().collect(),
         steps,
+        infrastructure: None,
     })
 }
 

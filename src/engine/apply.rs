@@ -6,11 +6,12 @@ use std::ops::ControlFlow;
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::look::Coming;
 use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Ask, Crew, Report, Sink, execute};
 use crate::model::{
-    Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Plan,
-    RELEASE_FORMAT, Release, Request, Sight, Spec, sha256_hex,
+    Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Part,
+    Plan, RELEASE_FORMAT, Release, Request, Sight, Spec, sha256_hex,
 };
 use crate::state::{Holder, Lock, StateError};
 
@@ -71,6 +72,9 @@ impl Engine {
     /// Somebody else holds the lock; something changed since the plan was made; the store cannot be
     /// written. A step that fails is no error but a failed release.
     pub async fn apply(&self, planned: &Planned, company: Company<'_>) -> Result<Applied, Problem> {
+        if let Some(below) = &planned.below {
+            return self.apply_from_below(planned, below, company).await;
+        }
         let plan = &planned.plan;
         let lock = self.lock(&plan.request).await?;
         let why_not = match self.plan(&plan.request).await {
@@ -82,6 +86,45 @@ impl Engine {
         };
         let _ = lock.release().await;
         Err(why_not)
+    }
+
+    /// Applies what changes below the application, and then, on the hosts that are there by now, the
+    /// application. What is done there is what was planned, with the addresses that nobody knew.
+    async fn apply_from_below(
+        &self,
+        planned: &Planned,
+        below: &Planned,
+        company: Company<'_>,
+    ) -> Result<Applied, Problem> {
+        let Company { tell, stop, ask } = company;
+        let first = Company { tell: &mut *tell, stop: stop.clone(), ask: ask.clone() };
+        let applied = Box::pin(self.below()?.apply(below, first)).await?;
+        if applied.report.outcome != Outcome::Succeeded || planned.plan.changes.is_empty() {
+            return Ok(applied);
+        }
+        let engine = Engine::open(self.workspace.clone(), &self.environment.name)?;
+        let request = Request {
+            part: Part::Application,
+            allow_destroy: Vec::new(),
+            ..planned.plan.request.clone()
+        };
+        let at = Coming { hosts: &planned.coming, are_there: true };
+        let filled_in = engine.plan_at(&request, at).await?;
+        if let Some(entry) = filled_in.plan.blocked.first() {
+            let what = format!("{}: {}", entry.address, entry.blocked.detail);
+            return Err(Failure::new("the hosts are there, and one of them can't be looked at")
+                .detail([what])
+                .hint("nothing of the application was changed; plan again, and apply that")
+                .into());
+        }
+        if outline(&filled_in.plan) != outline(&planned.plan) {
+            return Err(Failure::new(
+                "on the hosts there is something else to do than was planned",
+            )
+            .hint("nothing of the application was changed; plan again, and apply that")
+            .into());
+        }
+        Box::pin(engine.apply(&filled_in, Company { tell, stop, ask })).await
     }
 
     /// Applies a plan that was made under this lock: nobody else can have changed anything since.
@@ -275,6 +318,11 @@ impl Engine {
             fell_back: None,
         }
     }
+}
+
+/// What a plan does, but for what addresses make of it.
+fn outline(plan: &Plan) -> Vec<(String, &'static str)> {
+    plan.steps.iter().map(|step| (step.address.to_string(), step.effect.act.name())).collect()
 }
 
 /// The commands that a plan runs, by service.

@@ -1,11 +1,13 @@
 //! What an environment has below its application: what that should be, and where its hosts are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Engine, Problem, Workspace, site};
+use super::{Engine, Planned, Problem, Workspace, site};
 use crate::config::stagecraft::{self, Environment};
-use crate::model::{Desired, Failure, InfraState, Part, Protection, Request, Transport};
+use crate::model::{
+    Action, Change, Desired, Failure, InfraState, Kind, Part, Plan, Protection, Request, Transport,
+};
 use crate::provider::{self, Ground};
 use crate::world::Infrastructure;
 use crate::world::tailnet::Status;
@@ -78,7 +80,41 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
     Ok(())
 }
 
+/// The hosts that a plan of infrastructure makes, or makes ready: there is nothing on them yet.
+pub(super) fn coming(plan: &Plan) -> BTreeSet<String> {
+    let makes = |change: &&Change| match (change.address.kind(), change.action) {
+        (Kind::Machine | Kind::Bootstrap, Action::Create | Action::Replace) => true,
+        (Kind::Bootstrap, Action::Update) => {
+            change.fields.iter().any(|field| field.path == "docker" || field.path == "compose")
+        }
+        _ => false,
+    };
+    plan.changes.iter().filter(makes).map(|change| change.address.scope().to_owned()).collect()
+}
+
 impl Engine {
+    /// Plans what has to change below the application, where the cloud makes any of its hosts; none where
+    /// nothing has to.
+    pub(super) async fn plan_below(&self, request: &Request) -> Result<Option<Planned>, Problem> {
+        let file = &self.workspace.config.file;
+        let is_made = !provider::made(file, &self.environment).is_empty();
+        if self.environment.world != stagecraft::World::Hosts || !is_made {
+            return Ok(None);
+        }
+        let request = Request {
+            part: Part::Infrastructure,
+            allow_destroy: request.allow_destroy.clone(),
+            ..Request::default()
+        };
+        let planned = Box::pin(self.below()?.plan(&request)).await?;
+        Ok((!planned.plan.is_empty()).then_some(planned))
+    }
+
+    /// What is below this environment's application.
+    pub(super) fn below(&self) -> Result<Engine, Problem> {
+        Engine::open_infrastructure(self.workspace.clone(), &self.environment.name)
+    }
+
     /// What there should be below the application.
     pub(super) fn infrastructure(&self, request: &Request) -> Result<Desired, Problem> {
         let file = &self.workspace.config.file;

@@ -1,6 +1,6 @@
 //! Looking: all hosts at once, and the Compose files in force read by our own loader.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use tokio::task::JoinSet;
@@ -8,8 +8,8 @@ use tokio::task::JoinSet;
 use super::{Engine, Problem};
 use crate::config::compose::load_text;
 use crate::model::{
-    Address, COMPOSE_FILE, Desired, Host, Observed, Outcome, Release, ReleaseHead, Sight, Spec,
-    sha256_hex, stamp,
+    Address, COMPOSE_FILE, Desired, Host, HostState, KNOWN_AFTER_APPLY, Observed, Outcome, Release,
+    ReleaseHead, Sight, Spec, sha256_hex, stamp,
 };
 use crate::state::Store;
 use crate::world::simulated::{ComposeFile, ReadCompose};
@@ -24,6 +24,15 @@ impl Engine {
         &self,
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
+        self.look_at(forget, Coming { hosts: &BTreeSet::new(), are_there: false }).await
+    }
+
+    /// As `look`, with hosts that are about to be, or have just become, empty.
+    pub(super) async fn look_at(
+        &self,
+        forget: &[String],
+        coming: Coming<'_>,
+    ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
         if let Some(found) = self.world.survey().await? {
             let head = self.store.releases().await?.last().map(ReleaseHead::from);
             let observed = Observed { head, infrastructure: Some(found), ..Observed::default() };
@@ -32,6 +41,7 @@ impl Engine {
         let mut hosts = self.environment.hosts.clone();
         let mut observed =
             Observed { hosts: self.probe(hosts.values()).await, ..Observed::default() };
+        coming.empty(&mut observed);
         observed.head = match &self.store {
             Store::Host(_) => newest(&observed),
             store => store.releases().await?.last().map(ReleaseHead::from),
@@ -103,6 +113,32 @@ impl Engine {
             let what = format!("release {} can't be read back: {error}", release.number);
             crate::model::Failure::new(what).into()
         })
+    }
+}
+
+/// Hosts that will have nothing on them when what is below the application is as it should be.
+#[derive(Clone, Copy)]
+pub(super) struct Coming<'a> {
+    /// Their names.
+    pub hosts: &'a BTreeSet<String>,
+    /// Whether they are there by now, so that their addresses are known.
+    pub are_there: bool,
+}
+
+impl Coming<'_> {
+    /// Puts empty hosts in the place of what was seen. Of one that is there counts its address; what is
+    /// really on it is seen when it is looked at under the lock.
+    fn empty(&self, observed: &mut Observed) {
+        for name in self.hosts {
+            let Some(sight) = observed.hosts.get_mut(name) else { continue };
+            let mesh_ip = match (self.are_there, &*sight) {
+                (false, _) => Some(KNOWN_AFTER_APPLY.to_owned()),
+                (true, Sight::Seen(state)) => state.mesh_ip.clone(),
+                // It does not answer, which is said as it is.
+                (true, Sight::Blocked(_)) => continue,
+            };
+            *sight = Sight::Seen(Box::new(HostState { mesh_ip, ..HostState::default() }));
+        }
     }
 }
 

@@ -49,7 +49,7 @@ pub struct Workspace {
 
 /// An environment opened for work.
 pub struct Engine {
-    workspace: Workspace,
+    workspace: Arc<Workspace>,
     environment: Environment,
     site: Site,
     secrets: Option<Secrets>,
@@ -116,7 +116,7 @@ impl Engine {
     /// # Errors
     /// There is no such environment, it has no hosts, its secrets or its simulated world cannot be
     /// read.
-    pub fn open(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+    pub fn open(workspace: Arc<Workspace>, name: &str) -> Result<Self, Problem> {
         let operator = Operator::Here(workspace.folder.clone());
         let read = compose_reader();
         let ours = read.clone();
@@ -128,11 +128,11 @@ impl Engine {
         Self::open_with(workspace, environment, operator, read, open)
     }
 
-    /// Opens what an environment has in its cloud.
+    /// Opens what an environment has below its application.
     ///
     /// # Errors
-    /// There is no such environment, it is in no cloud, or nothing opens the account.
-    pub fn open_infrastructure(workspace: Workspace, name: &str) -> Result<Self, Problem> {
+    /// There is no such environment, its configuration names no infrastructure, or nothing opens it.
+    pub fn open_infrastructure(workspace: Arc<Workspace>, name: &str) -> Result<Self, Problem> {
         let operator = Operator::Here(workspace.folder.clone());
         let open = |workspace: &Workspace, environment: &Environment, _: &Site, _: Option<&_>| {
             let cloud = infrastructure::open(workspace, environment)?;
@@ -158,11 +158,11 @@ impl Engine {
     ) -> Result<Self, Problem> {
         let open = |_: &_, _: &_, _: &_, _: Option<&_>| Ok((Arc::new(world), store));
         let environment = workspace.deployable(name)?;
-        Self::open_with(workspace, environment, operator, compose_reader(), open)
+        Self::open_with(workspace.into(), environment, operator, compose_reader(), open)
     }
 
     fn open_with(
-        workspace: Workspace,
+        workspace: Arc<Workspace>,
         environment: Environment,
         operator: Operator,
         read_compose: ReadCompose,

@@ -3,15 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::{Engine, Problem, host_keys};
+use super::look::Coming;
+use super::{Engine, Problem, host_keys, infrastructure};
 use crate::config::compose::Loaded;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::stagecraft::{Driver, Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
-    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Plan, Protection, Release,
-    Request, Sight, Spec, Tier,
+    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Part, Plan, Protection,
+    Release, Request, Sight, Spec, Tier,
 };
 
 /// A plan with what it was made from.
@@ -26,6 +27,10 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
     /// Every host that was looked at.
     pub hosts: Arc<BTreeMap<String, Host>>,
+    /// What has to change below the application first.
+    pub below: Option<Box<Planned>>,
+    /// The hosts that will be there, with nothing on them, when that is done.
+    pub(super) coming: BTreeSet<String>,
 }
 
 impl Engine {
@@ -34,7 +39,25 @@ impl Engine {
     /// # Errors
     /// The configuration cannot be compiled, or the release to go back to cannot be read.
     pub async fn plan(&self, request: &Request) -> Result<Planned, Problem> {
-        let (mut observed, hosts) = self.look(&request.forget).await?;
+        let below = match request.part {
+            Part::Everything => self.plan_below(request).await?,
+            _ => None,
+        };
+        let coming = below.as_ref().map(|below| infrastructure::coming(&below.plan));
+        let coming = coming.unwrap_or_default();
+        let at = Coming { hosts: &coming, are_there: false };
+        let mut planned = self.plan_at(request, at).await?;
+        planned.plan.infrastructure = below.as_ref().map(|below| Box::new(below.plan.clone()));
+        Ok(Planned { below: below.map(Box::new), coming, ..planned })
+    }
+
+    /// Plans what is asked for with hosts that are about to be, or have just become, empty.
+    pub(super) async fn plan_at(
+        &self,
+        request: &Request,
+        coming: Coming<'_>,
+    ) -> Result<Planned, Problem> {
+        let (mut observed, hosts) = self.look_at(&request.forget, coming).await?;
         let mut warnings = Vec::new();
         let desired = match request.rollback_to {
             _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
@@ -47,7 +70,8 @@ impl Engine {
         };
         self.read_deployed(&desired, &mut observed);
         let plan = diff::plan(&desired, &observed, request)?;
-        Ok(Planned { plan, desired, observed, warnings, hosts: Arc::new(hosts) })
+        let (below, coming) = (None, BTreeSet::new());
+        Ok(Planned { plan, desired, observed, warnings, hosts: Arc::new(hosts), below, coming })
     }
 
     /// What is desired where nothing is known of the world: what hosts offer to interpolation

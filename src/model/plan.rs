@@ -44,12 +44,31 @@ pub struct Plan {
     pub falls_back_to: Option<u64>,
     /// The steps, each after those that it waits for.
     pub steps: Vec<Step>,
+    /// What has to change below the application first; none where nothing has to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub infrastructure: Option<Box<Plan>>,
 }
 
 impl Plan {
     /// Nothing differs and everything was seen.
     pub fn is_empty(&self) -> bool {
-        self.changes.is_empty() && self.blocked.is_empty()
+        self.infrastructure.is_none() && self.changes.is_empty() && self.blocked.is_empty()
+    }
+    /// Whether something of it can't be planned.
+    pub fn is_blocked(&self) -> bool {
+        self.parts().any(|part| !part.blocked.is_empty())
+    }
+    /// What is below the application, if that changes, and then the application.
+    pub fn parts(&self) -> impl Iterator<Item = &Plan> {
+        self.infrastructure.as_deref().into_iter().chain([self])
+    }
+    /// How many changes of each sort there are in all.
+    pub fn total(&self) -> Summary {
+        self.parts().fold(Summary::default(), |sum, part| Summary {
+            add: sum.add + part.summary.add,
+            change: sum.change + part.summary.change,
+            destroy: sum.destroy + part.summary.destroy,
+        })
     }
     /// The content address of the plan.
     pub fn digest(&self) -> String {
@@ -92,13 +111,22 @@ pub enum Part {
     /// What is on its hosts.
     #[default]
     Application,
-    /// What the cloud has to have.
+    /// That, and before it what its hosts need below.
+    Everything,
+    /// What its hosts need below.
     Infrastructure,
-    /// Nothing that the cloud has is to be left.
+    /// Nothing of what its hosts needed below is to be left.
     NoInfrastructure {
         /// Whether disks stay, with their data.
         keep_disks: bool,
     },
+}
+
+impl Part {
+    /// Whether what is on the hosts is a part of it, which is recorded as a release.
+    pub fn has_application(self) -> bool {
+        matches!(self, Part::Application | Part::Everything)
+    }
 }
 
 /// How many changes of each sort; the release record is not counted.

@@ -22,20 +22,26 @@ pub fn plan(plan: &Plan) -> String {
     } else if let Some(version) = plan.version.as_ref().filter(|_| !plan.changes.is_empty()) {
         out.push_str(&format!("\nDeploys {}.\n", code(version)));
     }
-    if !plan.blocked.is_empty() {
+    if plan.is_blocked() {
         out.push_str("\n#### Blocked; nothing is planned for these\n\n");
-        plan.blocked.iter().for_each(|entry| out.push_str(&blocked_item(entry)));
+        let blocked = plan.parts().flat_map(|part| &part.blocked);
+        blocked.for_each(|entry| out.push_str(&blocked_item(entry)));
     }
-    let view = plan::View::new(plan, Options::default());
-    if !plan.changes.is_empty() {
+    if plan.parts().any(|part| !part.changes.is_empty()) {
         out.push_str("\n| | Resource | What and why |\n|---|---|---|\n");
-        list(&mut out, plan, &view);
+        for part in plan.parts() {
+            list(&mut out, part, &plan::View::new(part, Options::default()));
+        }
     }
-    for note in &plan.notes {
-        out.push_str(&format!("\n> {}\n", escape(&words::note(note, plan))));
+    for part in plan.parts() {
+        for note in &part.notes {
+            out.push_str(&format!("\n> {}\n", escape(&words::note(note, part))));
+        }
     }
     out.extend(plan::fallback(plan).map(|words| format!("\n{}\n", escape(words.trim_end()))));
-    details(&mut out, plan);
+    for part in plan.parts() {
+        details(&mut out, part);
+    }
     out
 }
 

@@ -17,22 +17,29 @@ const WIDEST: usize = 48;
 
 /// The whole plan as text: header, changes, what is blocked, notes, and the summary line.
 pub fn text(plan: &Plan, options: &Options) -> String {
-    let view = View::new(plan, *options);
+    let views: Vec<View> = plan.parts().map(|part| View::new(part, *options)).collect();
     let mut sections = Vec::new();
-    if !plan.changes.is_empty() {
+    let changes = views.iter().filter(|view| !view.plan.changes.is_empty());
+    let changes: Vec<String> = changes.map(View::changes).collect();
+    if !changes.is_empty() {
         let header = options.paint.paint(Role::Strong, header(plan));
-        sections.push(format!("{header}\n\n{}", view.changes()));
+        sections.push(format!("{header}\n\n{}", changes.join("\n")));
     }
-    if !plan.blocked.is_empty() {
-        sections.push(view.blocked());
+    if plan.is_blocked() {
+        let title =
+            options.paint.paint(Role::Strong, "Blocked; nothing is planned for these:") + "\n";
+        sections.push(title + &views.iter().map(View::blocked).collect::<String>());
     }
-    if !plan.notes.is_empty() {
-        let notes = plan.notes.iter().map(|note| format!("Note: {}\n", words::note(note, plan)));
-        sections.push(notes.collect());
+    let notes = plan.parts().flat_map(|part| part.notes.iter().map(move |note| (note, part)));
+    let notes: String =
+        notes.map(|(note, part)| format!("Note: {}\n", words::note(note, part))).collect();
+    if !notes.is_empty() {
+        sections.push(notes);
     }
     sections.extend(fallback(plan));
-    if options.verbose && !plan.steps.is_empty() {
-        sections.push(view.all_steps());
+    if options.verbose {
+        let views = views.iter().filter(|view| !view.plan.steps.is_empty());
+        sections.extend(views.map(View::all_steps));
     }
     sections.push(options.paint.paint(Role::Strong, summary(plan)) + "\n");
     sections.join("\n")
@@ -49,12 +56,12 @@ pub(super) fn fallback(plan: &Plan) -> Option<String> {
 pub fn summary(plan: &Plan) -> String {
     let environment = line(&plan.environment);
     let blocked = words::blocked_count(plan);
-    if !plan.changes.is_empty() {
+    if plan.parts().any(|part| !part.changes.is_empty()) {
         let blocked = blocked.map(|blocked| format!(" {blocked}.")).unwrap_or_default();
-        return format!("Plan: {}.{blocked}", words::to_do(&plan.summary));
+        return format!("Plan: {}.{blocked}", words::to_do(&plan.total()));
     }
     // Infrastructure is no release.
-    let release = plan.base_release.filter(|_| plan.request.part == Part::Application);
+    let release = plan.base_release.filter(|_| plan.request.part.has_application());
     match (blocked, plan.request.rollback_to, release) {
         (Some(blocked), ..) => {
             format!("No changes in what could be seen of {environment}. {blocked}.")
@@ -315,7 +322,7 @@ impl<'a> View<'a> {
     }
 
     fn blocked(&self) -> String {
-        let mut out = self.paint(Role::Strong, "Blocked; nothing is planned for these:") + "\n";
+        let mut out = String::new();
         for entry in &self.plan.blocked {
             out.push('\n');
             out.push_str(&error::blocked_entry(entry, self.options.paint));

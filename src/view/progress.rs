@@ -294,7 +294,7 @@ impl Story {
     /// What the records of this part are called.
     fn noun(&self) -> &'static str {
         match self.part {
-            Part::Application => "release",
+            Part::Application | Part::Everything => "release",
             Part::Infrastructure | Part::NoInfrastructure { .. } => "infrastructure change",
         }
     }
@@ -303,7 +303,7 @@ impl Story {
     fn end(&self, release: u64, outcome: Outcome, took: &str, paint: Paint) -> String {
         let strong = |text: String| format!("\n{}\n", paint.paint(Role::Strong, text));
         let (word, hint) = match outcome {
-            Outcome::Failed | Outcome::Interrupted if self.part != Part::Application => (
+            Outcome::Failed | Outcome::Interrupted if !self.part.has_application() => (
                 outcome.name(),
                 "mend what failed, and run it again: it goes on from what there is",
             ),

@@ -21,6 +21,7 @@ pub fn empty() -> Plan {
         notes: Vec::new(),
         falls_back_to: None,
         steps: Vec::new(),
+        infrastructure: None,
     }
 }
 

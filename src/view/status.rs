@@ -308,7 +308,7 @@ pub fn json(status: &Status) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BlockedReason, EnvUse, Host, Resource, RolloutSpec, Site, Transport};
+    use crate::model::{BlockedReason, EnvUse, Host, Resource, RolloutSpec, Site};
 
     fn wanted(name: &str, replicas: u32, completes: bool) -> ServiceSpec {
         ServiceSpec {

@@ -500,14 +500,15 @@ pub fn duration(milliseconds: u64) -> String {
 
 /// What keeps a plan from being whole: `1 host is blocked`, or nothing.
 pub fn blocked_count(plan: &Plan) -> Option<String> {
-    let hosts = plan.blocked.iter().filter(|entry| entry.address.kind() == Kind::Host).count();
-    let others = plan.blocked.len() - hosts;
+    let blocked: Vec<_> = plan.parts().flat_map(|part| &part.blocked).collect();
+    let hosts = blocked.iter().filter(|entry| entry.address.kind() == Kind::Host).count();
+    let others = blocked.len() - hosts;
     let parts: Vec<String> = [(hosts, "host"), (others, "resource")]
         .into_iter()
         .filter(|(number, _)| *number > 0)
         .map(|(number, noun)| count(number, noun))
         .collect();
-    let verb = if plan.blocked.len() == 1 { "is" } else { "are" };
+    let verb = if blocked.len() == 1 { "is" } else { "are" };
     (!parts.is_empty()).then(|| format!("{} {verb} blocked", listing(parts)))
 }
 

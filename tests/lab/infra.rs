@@ -9,33 +9,27 @@ use crate::harness::{Lab, Ran, copy, edit, get, run};
 use crate::shop::{GATEWAY, SECRETS};
 
 const ADDRESSES: [&str; 2] = ["10.99.0.11", "10.99.0.12"];
-/// Where a host's key is, and where it was kept for the tests that come after.
+/// Where a host's key is.
 const KEY: &str = "/etc/ssh/lab/host_key";
 
-/// A host has the key of the lab again, whatever happens.
-struct Keys(Lab);
+/// The hosts are as the lab made them again, whatever happens.
+struct Whole(Lab);
 
-impl Drop for Keys {
+impl Drop for Whole {
     fn drop(&mut self) {
         for host in ["h1", "h2"] {
-            let script = format!(
-                "[ ! -e {KEY}.lab ] || {{ mv {KEY}.lab {KEY}; mv {KEY}.lab.pub {KEY}.pub; }}\n\
-                 kill -HUP \"$(cat /run/sshd.pid)\"\n"
-            );
-            self.0.console(host, &script);
+            self.0.control(&["whole", host]);
         }
     }
 }
 
-/// What cloud-init does of a machine's data: its key is the one that it was given.
+/// What a new machine is: a host without Docker, whose key is the one that cloud-init was given.
 fn boot(lab: &Lab, address: &str, data: &str) {
     let host = if address == ADDRESSES[0] { "h1" } else { "h2" };
+    lab.control(&["bare", host]);
     let (_, rest) = data.split_once("ed25519_private: |\n").unwrap();
     let (private, public) = rest.split_once("  ed25519_public: ").unwrap();
     let private: String = private.lines().map(|line| format!("{}\n", line.trim())).collect();
-    let kept =
-        format!("[ -e {KEY}.lab ] || {{ cp -p {KEY} {KEY}.lab; cp -p {KEY}.pub {KEY}.lab.pub; }}");
-    lab.console(host, &kept).ok();
     lab.put(host, KEY, "600", &private);
     lab.put(host, &format!("{KEY}.pub"), "644", public);
     lab.console(host, "kill -HUP \"$(cat /run/sshd.pid)\"").ok();
@@ -49,7 +43,7 @@ struct Shop {
     /// Where connections and keys are kept for as long as the test runs.
     place: tempfile::TempDir,
     _runtime: tokio::runtime::Runtime,
-    _keys: Keys,
+    _whole: Whole,
 }
 
 impl Shop {
@@ -63,7 +57,13 @@ impl Shop {
             &config,
             "compose: docker-compose.yml",
             "cloud:\n  provider: digitalocean\n  digitalocean: { region: fra1, size: s-1vcpu-1gb, \
-             image: docker-20-04, ssh_keys: ['512190'] }",
+             image: debian-12-x64, ssh_keys: ['512190'], dns: [shop.example] }\n\
+             bootstrap: { docker: distribution }",
+        );
+        edit(
+            &config,
+            "    env_file: /etc/shop/env\n    hosts: #",
+            "    env_file: /etc/shop/env\n    domain: shop.example\n    hosts: #",
         );
         let secrets = folder.path().join(".stagecraft/secrets");
         std::fs::create_dir_all(&secrets).unwrap();
@@ -75,9 +75,9 @@ impl Shop {
         let named = |name: &str, address: &str| (name.to_owned(), address.to_owned());
         server.account().addresses =
             [named("app-1", ADDRESSES[0]), named("app-2", ADDRESSES[1])].into();
-        let keys = Keys((*lab).clone());
+        let whole = Whole((*lab).clone());
         let place = tempfile::tempdir().unwrap();
-        Some(Self { lab, folder, server, place, _runtime: runtime, _keys: keys })
+        Some(Self { lab, folder, server, place, _runtime: runtime, _whole: whole })
     }
 
     fn run(&self, arguments: &[&str]) -> Ran {
@@ -99,16 +99,24 @@ impl Shop {
 #[test]
 fn from_an_empty_account_to_a_served_request_and_back() {
     let Some(shop) = Shop::new() else { return };
-    let none = shop.run(&["plan"]).exits(1);
-    for host in ["app-1", "app-2"] {
-        let said = format!("{host} has no machine with an address");
-        assert!(none.stdout.contains(&said), "{}", none.stdout);
+    let planned = shop.run(&["plan", "--detailed-exitcode"]).exits(2).stdout;
+    for line in [
+        "+ machine.app-1",
+        "+ bootstrap.app-2",
+        "+ dns.shop.example/A",
+        "to machine.app-1, address known after apply",
+        "+ service.app-2/api",
+        "+ release.staging",
+    ] {
+        assert!(planned.contains(line), "no {line:?} in:\n{planned}");
     }
-    shop.run(&["infra", "up", "--yes"]).ok();
-    shop.run(&["apply", "--yes"]).ok();
+    let done = shop.run(&["apply", "--yes"]).ok();
+    assert!(done.contains("infrastructure change 1") && done.contains("release 1"), "{done}");
     let answer = get(GATEWAY, "/");
     assert!(answer.is_ok(), "{answer:?}");
     shop.run(&["plan", "--detailed-exitcode"]).exits(0);
+    let nothing = shop.run(&["apply", "--yes"]).ok();
+    assert!(nothing.contains("No changes"), "{nothing}");
     shop.run(&["infra", "up", "--yes"]).ok();
 
     // A machine that has another key than the one it was given is not trusted.
