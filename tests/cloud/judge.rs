@@ -2,30 +2,38 @@
 
 use std::path::Path;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::digitalocean::Exchange;
 
-/// A description in OpenAPI 3.0.
+/// A description in the manner of OpenAPI 3.0.
 pub struct Judge {
     description: Value,
+    /// Whether a content that is required may not be missing.
+    strict: bool,
 }
 
 impl Judge {
     /// The description of DigitalOcean's API; none where it is not at hand.
     pub fn digitalocean() -> Option<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let places = [
-            std::env::var_os("STAGECRAFT_SPECS").map(Into::into),
-            Some(root.join("../shared/specs")),
-        ];
-        let text = places
-            .into_iter()
-            .flatten()
-            .find_map(|place| std::fs::read_to_string(place.join("digitalocean.json")).ok())?;
-        let mut description: Value = serde_json::from_str(&text).unwrap();
+        let mut description = description("digitalocean.json")?;
         null_as_a_type(&mut description);
-        Some(Self { description })
+        Some(Self { description, strict: false })
+    }
+
+    /// The description of Headscale's API; none where it is not at hand. It is in Swagger 2.0.
+    pub fn headscale() -> Option<Self> {
+        let mut description = description("headscale.swagger.json")?;
+        null_as_not_set(&mut description["definitions"]);
+        let paths = description["paths"].as_object_mut()?.values_mut();
+        let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
+        operations.for_each(content_in_its_place);
+        Some(Self { description, strict: true })
+    }
+
+    /// What Tailscale says of its API in prose, as schemas of ours.
+    pub fn tailscale() -> Self {
+        Self { description: super::described::tailscale(), strict: true }
     }
 
     /// What is wrong with an exchange.
@@ -36,12 +44,13 @@ impl Judge {
             return vec![format!("{what}: there is no such operation")];
         };
         let mut faults = Vec::new();
-        let wants =
-            self.resolved(&operation["requestBody"])["content"]["application/json"]["schema"]
-                .clone();
+        let content = self.resolved(&operation["requestBody"]);
+        let wants = content["content"]["application/json"]["schema"].clone();
+        let required = self.strict && content["required"] == true;
         match (body, wants.is_null()) {
             (Some(body), false) => self.check(&wants, body, &format!("{what}: body"), &mut faults),
             (Some(body), true) => faults.push(format!("{what}: a body, {body}")),
+            (None, _) if required => faults.push(format!("{what}: no body")),
             (None, _) => {}
         }
         let responses = &operation["responses"];
@@ -82,7 +91,12 @@ impl Judge {
     }
 
     fn check(&self, schema: &Value, value: &Value, what: &str, faults: &mut Vec<String>) {
-        let whole = json!({ "allOf": [schema], "components": self.description["components"] });
+        let mut whole = json!({ "allOf": [schema] });
+        for place in ["components", "definitions"] {
+            if self.description[place].is_object() {
+                whole[place] = self.description[place].clone();
+            }
+        }
         let validator = jsonschema::draft4::new(&whole).unwrap();
         faults.extend(
             validator
@@ -90,6 +104,16 @@ impl Judge {
                 .map(|error| format!("{what}{}: {error}", error.instance_path())),
         );
     }
+}
+
+/// A vendor's description, from where those are kept.
+fn description(file: &str) -> Option<Value> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let places =
+        [std::env::var_os("STAGECRAFT_SPECS").map(Into::into), Some(root.join("../shared/specs"))];
+    let mut places = places.into_iter().flatten();
+    let text = places.find_map(|place| std::fs::read_to_string(place.join(file)).ok())?;
+    serde_json::from_str(&text).unwrap()
 }
 
 /// OpenAPI 3.0 says `nullable` where JSON Schema names a type.
@@ -106,5 +130,37 @@ fn null_as_a_type(value: &mut Value) {
             map.values_mut().for_each(null_as_a_type);
         }
         _ => {}
+    }
+}
+
+/// Swagger 2.0 has what OpenAPI 3.0 calls a content in other places.
+fn content_in_its_place(operation: &mut Value) {
+    let content = |schema: &Value| json!({ "application/json": { "schema": schema } });
+    let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+    if let Some(body) = parameters.iter().find(|parameter| parameter["in"] == "body") {
+        operation["requestBody"] =
+            json!({ "content": content(&body["schema"]), "required": body["required"] });
+    }
+    for response in operation["responses"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+        response["content"] = content(&response["schema"]);
+    }
+}
+
+/// In protobuf's JSON an object or a time that is not set is null. The gateway passes over a field that
+/// it does not know, so that nobody would notice a wrong one.
+fn null_as_not_set(definitions: &mut Value) {
+    for definition in definitions.as_object_mut().into_iter().flat_map(Map::values_mut) {
+        // `Any` holds whatever there is.
+        if definition["additionalProperties"].is_null() {
+            definition["additionalProperties"] = false.into();
+        }
+        let properties = definition.get_mut("properties").and_then(Value::as_object_mut);
+        for property in properties.into_iter().flat_map(Map::values_mut) {
+            if property["$ref"].is_string() || property["format"] == "date-time" {
+                *property = json!({ "anyOf": [property.clone(), { "type": "null" }] });
+            } else if property["format"] == "uint64" {
+                property["pattern"] = "^[0-9]+$".into();
+            }
+        }
     }
 }

@@ -3,9 +3,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
+mod described;
 mod digitalocean;
 mod domains;
 mod judge;
+mod tailnet;
+mod tailnet_itself;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
