@@ -1,4 +1,4 @@
-//! `stagecraft infra`: what the environment has in its cloud.
+//! `stagecraft infra`: what the environment has below its application.
 
 use std::process::ExitCode;
 
@@ -15,11 +15,11 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Make the cloud have what the configuration says
+    /// Make it what the configuration says
     Up(Up),
-    /// Destroy everything that the environment has in its cloud
+    /// Destroy all of it
     Down(Down),
-    /// What the cloud has, with addresses
+    /// What there is, with addresses
     Show,
 }
 

@@ -4,6 +4,7 @@ mod apply;
 mod completions;
 mod compose;
 mod deploy;
+mod import;
 mod infra;
 mod lock;
 mod plan;
@@ -97,8 +98,10 @@ enum Verb {
     Deploy(deploy::Args),
     /// Go back to an earlier release
     Rollback(rollback::Args),
-    /// What the environment has in its cloud
+    /// What the environment has below its application: machines, networks, names
     Infra(infra::Args),
+    /// Take over a part of the infrastructure that was made by hand
+    Import(import::Args),
     /// The releases on record
     Releases(releases::Args),
     /// What runs, and how it is
@@ -133,6 +136,7 @@ pub fn main() -> ExitCode {
         Verb::Deploy(args) => deploy::run(&args, &global),
         Verb::Rollback(args) => rollback::run(&args, &global),
         Verb::Infra(args) => infra::run(&args, &global),
+        Verb::Import(args) => import::run(&args, &global),
         Verb::Releases(args) => releases::run(&args, &global),
         Verb::Status => status::run(&global),
         Verb::Lock(args) => lock::run(&args, &global),
@@ -208,7 +212,7 @@ impl Global {
         self.open_by(name, Engine::open)
     }
 
-    /// Opens what the environment has in its cloud.
+    /// Opens what the environment has below its application.
     fn open_infrastructure(&self) -> Result<Engine, Problem> {
         self.open_by(self.env.as_deref(), Engine::open_infrastructure)
     }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{Engine, Planned, Problem, Workspace, site};
 use crate::config::stagecraft::{self, Environment};
 use crate::model::{
-    Action, Change, Desired, Failure, InfraState, Kind, Part, Plan, Protection, Request, Transport,
+    Action, Address, Desired, FIXED, Failure, InfraState, Kind, Part, Plan, Protection, Request,
+    Transport,
 };
 use crate::provider::{self, Ground};
 use crate::world::Infrastructure;
@@ -82,7 +83,7 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
 
 /// The hosts that a plan of infrastructure makes, or makes ready: there is nothing on them yet.
 pub(super) fn coming(plan: &Plan) -> BTreeSet<String> {
-    let makes = |change: &&Change| match (change.address.kind(), change.action) {
+    let makes = |change: &&crate::model::Change| match (change.address.kind(), change.action) {
         (Kind::Machine | Kind::Bootstrap, Action::Create | Action::Replace) => true,
         (Kind::Bootstrap, Action::Update) => {
             change.fields.iter().any(|field| field.path == "docker" || field.path == "compose")
@@ -129,6 +130,44 @@ impl Engine {
             protection: self.protection(),
             resources,
         })
+    }
+
+    /// Takes over something that somebody else has made: it becomes what is at an address.
+    ///
+    /// # Errors
+    /// The configuration has no such address, there is something at it already, or it can't be marked.
+    pub async fn import(
+        &self,
+        address: &Address,
+        id: &str,
+        key: Option<&str>,
+    ) -> Result<(), Problem> {
+        let request = Request { part: Part::Infrastructure, ..Request::default() };
+        let lock = self.lock(&request).await?;
+        let import = async {
+            let wanted = self.infrastructure(&request)?.resources;
+            if !wanted.contains_key(address) {
+                let of_its_kind = wanted.keys().filter(|it| it.kind() == address.kind());
+                let names: Vec<String> = of_its_kind.map(Address::to_string).collect();
+                let hint = match names.is_empty() {
+                    true => "add it to the configuration first".to_owned(),
+                    false => format!("there is {}", names.join(", ")),
+                };
+                let what = format!("{address} is not in the configuration");
+                return Err(Problem::from(Failure::new(what).hint(hint)));
+            }
+            if let Some(found) = self.survey().await?.first(address)
+                && !found.given.contains_key(FIXED)
+            {
+                let what = format!("{address} is there already ({})", found.id);
+                return Err(Failure::new(what).hint("nothing was changed").into());
+            }
+            Ok(self.world.adopt(address, id, key).await?)
+        };
+        let imported = import.await;
+        let released = lock.release().await;
+        imported?;
+        Ok(released?)
     }
 
     fn protection(&self) -> Protection {

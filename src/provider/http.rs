@@ -76,6 +76,7 @@ enum Method {
     Get,
     Post,
     Put,
+    Patch,
     Delete,
 }
 
@@ -140,6 +141,11 @@ impl Api {
         self.call(Method::Put, path, Some(body))
     }
 
+    /// Changes a part of what is there.
+    pub fn patch(&self, path: &str, body: &Value) -> Result<Value, Refusal> {
+        self.call(Method::Patch, path, Some(body))
+    }
+
     /// Takes something away; it may be gone already.
     pub fn delete(&self, path: &str, body: Option<&Value>) -> Result<(), Refusal> {
         match self.call(Method::Delete, path, body) {
@@ -189,6 +195,7 @@ impl Api {
             }
             (Method::Post, _) => self.agent.post(&url).header(name, value).send_json(json),
             (Method::Put, _) => self.agent.put(&url).header(name, value).send_json(json),
+            (Method::Patch, _) => self.agent.patch(&url).header(name, value).send_json(json),
             (Method::Delete, None) => self.agent.delete(&url).header(name, value).call(),
             (Method::Delete, Some(body)) => {
                 self.agent.delete(&url).header(name, value).force_send_body().send_json(body)
@@ -198,6 +205,7 @@ impl Api {
             Method::Get => "GET",
             Method::Post => "POST",
             Method::Put => "PUT",
+            Method::Patch => "PATCH",
             Method::Delete => "DELETE",
         };
         match sent {

@@ -236,4 +236,15 @@ impl Infrastructure for Ground {
             (..) => Err(Failure::new(format!("nothing can {} {address}", act.name()))),
         }
     }
+
+    fn adopt(&self, address: &Address, id: &str, key: Option<&str>) -> Result<(), Failure> {
+        match (address.kind(), &self.cloud, &self.mesh) {
+            (Kind::Mesh, _, Some(mesh)) => mesh.adopt(address, id),
+            (Kind::Bootstrap | Kind::Mesh, ..) | (_, None, _) => {
+                Err(Failure::new(format!("{address} has no mark, and need not be taken over"))
+                    .hint("`stagecraft infra up --dry-run` says what of it differs"))
+            }
+            (_, Some(cloud), _) => cloud.adopt(address, id, key),
+        }
+    }
 }

@@ -2,7 +2,16 @@
 
 use super::style::Paint;
 use super::table::Table;
-use crate::model::InfraState;
+use super::text::line;
+use crate::model::{Address, InfraState};
+
+/// What is said when something was taken over.
+pub fn imported(address: &Address) -> String {
+    format!(
+        "{} is taken over; `stagecraft infra up --dry-run` says what of it differs.\n",
+        line(&address.to_string())
+    )
+}
 
 /// The objects, each with what the cloud has given it.
 pub fn table(state: &InfraState, paint: Paint) -> String {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::model::{
-    Act, Action, Address, Cause, Change, FieldChange, InfraSpec, Kind, Part, Plan, Step,
+    Act, Action, Address, Cause, Change, FieldChange, InfraSpec, KNOWN_AFTER_APPLY, Kind, Part,
+    Plan, Step,
 };
 
 use super::style::Role;
@@ -390,7 +391,12 @@ pub(super) fn gist(change: &Change, steps: &[&Step]) -> String {
     for act in acts {
         match act {
             Act::PrepareHost { directory } => parts.push(line(directory).into_owned()),
-            Act::WriteFile { content, .. } => parts.push(count(content.lines().count(), "line")),
+            Act::WriteFile { content, .. } => {
+                parts.push(count(content.lines().count(), "line"));
+                if content.contains(KNOWN_AFTER_APPLY) {
+                    parts.push("addresses known after apply".to_owned());
+                }
+            }
             Act::WriteEnv { keys, .. } => parts.push(count(keys.len(), "key")),
             Act::RestoreEnv { version, .. } => {
                 parts.push(format!("version {}", words::short(version)));

@@ -21,7 +21,9 @@ use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use crate::model::{Blocked, BlockedReason, Effect, Failure, Host, InfraState, Said, Sight};
+use crate::model::{
+    Address, Blocked, BlockedReason, Effect, Failure, Host, InfraState, Said, Sight,
+};
 pub use hosts::HostsWorld;
 pub use infrastructure::Infrastructure;
 pub use simulated::Simulated;
@@ -79,6 +81,24 @@ impl World {
             }
             World::Hosts(_) | World::Simulated(_) | World::Other(_) => Ok(None),
         }
+    }
+
+    /// Puts our mark on a part of the infrastructure that somebody else has made.
+    ///
+    /// # Errors
+    /// There is no such thing, it can't be marked, or the world has no infrastructure.
+    pub async fn adopt(
+        &self,
+        address: &Address,
+        id: &str,
+        key: Option<&str>,
+    ) -> Result<(), Failure> {
+        let World::Infrastructure(ground) = self else {
+            return Err(Failure::new("there is no infrastructure"));
+        };
+        let (ground, address, id) = (ground.clone(), address.clone(), id.to_owned());
+        let key = key.map(str::to_owned);
+        apart(move || ground.adopt(&address, &id, key.as_deref())).await
     }
 
     /// Performs an effect; what it had to say. `hosts` are all that it may concern, by name: an

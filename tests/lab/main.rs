@@ -29,5 +29,8 @@ mod shop;
 #[path = "../common/shuffle.rs"]
 mod shuffle;
 mod sweep;
+#[path = "../cloud/tailnet.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod tailnet;
 mod traffic;
 mod twins;

@@ -28,7 +28,7 @@ fn asked() -> Option<u64> {
 
 #[test]
 fn killed_at_every_line_of_the_journal() {
-    let (environment, least) = if asked().is_some() { ("production", 30) } else { ("staging", 16) };
+    let (environment, least) = if asked().is_some() { ("production", 26) } else { ("staging", 14) };
     let Some(edge) = Edge::applied(environment, 2) else { return };
     let load = edge.load();
     let mut lines = 0;

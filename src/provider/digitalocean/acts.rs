@@ -361,7 +361,7 @@ impl DigitalOcean {
         self.action(&format!("/v2/volumes/{id}/actions"), &body)
     }
 
-    fn machine_action(&self, id: &str, body: Value) -> Result<(), Refusal> {
+    pub(super) fn machine_action(&self, id: &str, body: Value) -> Result<(), Refusal> {
         self.action(&format!("/v2/droplets/{id}/actions"), &body)
     }
 

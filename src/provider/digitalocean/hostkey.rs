@@ -69,6 +69,13 @@ fn generate(path: &std::path::Path) -> Result<HostKey, String> {
     Ok(HostKey { private: read(path.to_owned())?, public })
 }
 
+/// The tag that says a public key, which is given as a line of `known_hosts` or of a `.pub` file has it.
+pub fn tag_of(key: &str) -> Option<String> {
+    let mut words = key.split_whitespace().skip_while(|word| *word != KIND).skip(1);
+    let tag = format!("{TAG}{}", words.next()?.replace('+', "-").replace('/', "_"));
+    of_tag(&tag).map(|_| tag)
+}
+
 /// Whether a tag says a machine's key.
 pub fn is_tag(tag: &str) -> bool {
     tag.starts_with(TAG)
@@ -94,6 +101,16 @@ mod tests {
         let data = key.user_data();
         assert!(data.contains("ed25519_private: |\n    a\n    b\n"), "{data}");
         assert!(data.ends_with("ed25519_public: ssh-ed25519 AAAA+b/c\n"), "{data}");
+    }
+
+    #[test]
+    fn a_key_is_taken_as_files_have_it() {
+        for line in ["ssh-ed25519 AAAA+b/c root@app-1", "app-1 ssh-ed25519 AAAA+b/c"] {
+            assert_eq!(tag_of(line).as_deref(), Some("stagecraft-hostkey:AAAA-b_c"), "{line}");
+        }
+        for line in ["ssh-rsa AAAA", "ssh-ed25519", "ssh-ed25519 A:B"] {
+            assert_eq!(tag_of(line), None, "{line}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! DigitalOcean: machines, block storage, private networks, firewalls and names over its HTTP API.
 
 mod acts;
+mod adopt;
 mod dns;
 mod hostkey;
 mod read;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::wanted::{mark, name};
-use super::{hostkey, rules};
+use super::{hostkey, rules, wanted};
 use crate::model::{Address, FIXED, InfraObject, Site};
 
 /// The part of a description that says whose an object is: `stagecraft shop/staging disk.db-1/data`.
@@ -119,7 +119,8 @@ pub fn disk(
     it: &Value,
     machines: &BTreeMap<String, Address>,
 ) -> Option<(Address, InfraObject)> {
-    let address = described(site, it)?;
+    let address =
+        described(site, it).or_else(|| tags(it).find_map(|tag| wanted::marked_disk(site, tag)))?;
     let holder = it["droplet_ids"].as_array().and_then(|ids| ids.first()).map(text);
     let holder = holder.map(|id| machines.get(&id).map_or(id, Address::to_string));
     let attributes = json!({

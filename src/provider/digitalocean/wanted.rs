@@ -30,6 +30,21 @@ fn gateway_mark(site: &Site) -> String {
     format!("{}:gateway", mark(site))
 }
 
+/// The tag that marks a disk which was not made by us; the others have a description. None where its name
+/// can't be in a tag.
+pub fn disk_mark(site: &Site, address: &Address) -> Option<String> {
+    let fits = |text: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
+    let name = address.name().filter(|name| fits(name) && fits(address.scope()))?;
+    Some(format!("{}:disk:{}:{name}", mark(site), address.scope()))
+}
+
+/// The address of a disk that has such a tag.
+pub fn marked_disk(site: &Site, tag: &str) -> Option<Address> {
+    let rest = tag.strip_prefix(&mark(site))?.strip_prefix(":disk:")?;
+    let (host, name) = rest.split_once(':')?;
+    Some(Address::disk(host, name))
+}
+
 /// The firewalls, by the names in their addresses: each is for the machines with a tag.
 const HOSTS: &str = "hosts";
 const GATEWAYS: &str = "gateways";

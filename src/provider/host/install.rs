@@ -26,6 +26,12 @@ quiet() {
 }
 # A new machine may still be at its own first installations.
 if has cloud-init; then cloud-init status --wait >/dev/null 2>&1 || :; fi
+# What was interrupted in the middle is finished before anything else.
+for pause in 1 2 5 10 20 30 60 0; do
+  [ -n "$(dpkg --audit 2>/dev/null)" ] || break
+  dpkg --configure -a >"$work/log" 2>&1 </dev/null && break
+  sleep "$pause"
+done
 updated=
 update() {
   [ -z "$updated" ] || return 0

@@ -52,21 +52,32 @@ impl Mesh {
         self.clear(host, &facts)?;
         let site = &self.site;
         let what = format!("{} {} {}", site.project, site.environment, host.name);
-        let key = self.control.key(&tags, &what).map_err(|refusal| {
-            refusal.failure(&format!("{} can't be let into the private network", host.name))
-        })?;
+        // A client that is in needs no key, and one that is given a bad one is out.
+        let key = match state(&facts).0 == RUNNING {
+            true => None,
+            false => Some(self.control.key(&tags, &what).map_err(|refusal| {
+                refusal.failure(&format!("{} can't be let into the private network", host.name))
+            })?),
+        };
         if facts.tailscale.is_none() {
             super::super::host::is_supported(host, &facts)?;
         }
-        hosts.run(host, &script(&host.name, wanted, &tags, &key), TIME).map_err(|failure| {
-            // Whatever a client says, the key is not for other eyes.
-            let hide = |text: &String| text.replace(&key, "(sensitive)");
-            Failure {
-                what: hide(&failure.what),
-                detail: failure.detail.iter().map(hide).collect(),
-                hint: failure.hint,
-            }
-        })?;
+        // Headscale takes tags from the key alone, and refuses a client that asks for them.
+        let asked = if wanted.value("login_server").is_some() { &[] } else { tags.as_slice() };
+        hosts.run(host, &script(&host.name, wanted, asked, key.as_deref()), TIME).map_err(
+            |failure| {
+                // Whatever a client says, the key is not for other eyes.
+                let hide = |text: &String| match &key {
+                    Some(key) => text.replace(key, "(sensitive)"),
+                    None => text.clone(),
+                };
+                Failure {
+                    what: hide(&failure.what),
+                    detail: failure.detail.iter().map(hide).collect(),
+                    hint: failure.hint,
+                }
+            },
+        )?;
         self.settle(hosts, host, wanted)
     }
 
@@ -130,14 +141,16 @@ impl Mesh {
 
 /// The script that brings the client up. The key is in a file that only root reads, for as long as it is
 /// needed: what a command is given everybody on the host can see.
-fn script(name: &str, wanted: &InfraSpec, tags: &[String], key: &str) -> String {
+fn script(name: &str, wanted: &InfraSpec, tags: &[String], key: Option<&str>) -> String {
     let mut words = vec![
         "--reset".to_owned(),
         format!("--hostname={name}"),
-        format!("--advertise-tags={}", tags.join(",")),
         "--accept-risk=lose-ssh".to_owned(),
         "--timeout=90s".to_owned(),
     ];
+    if !tags.is_empty() {
+        words.push(format!("--advertise-tags={}", tags.join(",")));
+    }
     if wanted.value("ssh") == Some(&Value::Bool(true)) {
         words.push("--ssh".to_owned());
     }
@@ -145,11 +158,15 @@ fn script(name: &str, wanted: &InfraSpec, tags: &[String], key: &str) -> String 
         words.push(format!("--login-server={server}"));
     }
     let words = quote_all(words.iter().map(String::as_str));
-    format!(
-        "{PACKAGES}{CLIENT}(umask 077; printf %s {} >\"$work/key\")\n\
-         quiet tailscale up --auth-key=\"file:$work/key\" {words}\n",
-        quote(key)
-    )
+    let up = match key {
+        Some(key) => format!(
+            "(umask 077; printf %s {} >\"$work/key\")\n\
+             quiet tailscale up --auth-key=\"file:$work/key\" {words}\n",
+            quote(key)
+        ),
+        None => format!("quiet tailscale up {words}\n"),
+    };
+    format!("{PACKAGES}{CLIENT}{up}")
 }
 
 #[cfg(test)]
@@ -162,7 +179,7 @@ mod tests {
         let ssh = Attribute { value: true.into(), rule: Rule::InPlace };
         let wanted =
             InfraSpec { name: "app-1".into(), attributes: [("ssh".to_owned(), ssh)].into() };
-        let script = script("app-1", &wanted, &["tag:shop".into()], "tskey-auth-secret");
+        let script = script("app-1", &wanted, &["tag:shop".into()], Some("tskey-auth-secret"));
         let line = script.lines().find(|line| line.contains("tailscale up")).unwrap();
         assert!(line.contains("--ssh") && line.contains("--advertise-tags=tag:shop"), "{line}");
         assert!(!line.contains("secret"), "{line}");

@@ -80,7 +80,8 @@ pub fn resources(
         add("name", name.as_str().into(), Rule::InPlace);
         add("tags", tags.clone().into(), Rule::InPlace);
         add("key_expiry", LASTING.into(), Rule::InPlace);
-        add("ssh", ssh.into(), Rule::InPlace);
+        // A client says of others whether they answer, and not of itself.
+        add("ssh", ssh.into(), Rule::Once);
         if let Some(server) = &server {
             add("login_server", server.as_str().into(), Rule::Once);
         }
@@ -158,10 +159,6 @@ impl Mesh {
                 ("tags".to_owned(), json!(tags)),
                 ("key_expiry".to_owned(), json!(if expires { "some day" } else { LASTING })),
             ]);
-            if state == RUNNING {
-                let ssh = own.ssh_keys.as_ref().is_some_and(|keys| !keys.is_empty());
-                attributes.insert("ssh".into(), json!(ssh));
-            }
             if made.contains(host) {
                 attributes.insert("machine".into(), json!(Address::machine(host).to_string()));
             }
@@ -220,6 +217,17 @@ impl Mesh {
             },
             other => Err(Failure::new(format!("a network can't {} anything", other.name()))),
         }
+    }
+
+    /// Marks a device as the environment's.
+    ///
+    /// # Errors
+    /// The control server can't be asked, or refuses.
+    pub fn adopt(&self, address: &Address, id: &str) -> Result<(), Failure> {
+        let tags = std::slice::from_ref(&self.mark);
+        self.control
+            .set_tags(id, tags)
+            .map_err(|refusal| refusal.failure(&format!("could not take over {address}")))
     }
 
     fn correct(

@@ -1,0 +1,86 @@
+//! Taking over what somebody made by hand: the environment's mark is put on it, and nothing else changes.
+
+use serde_json::{Value, json};
+
+use super::super::http::Refusal;
+use super::{DigitalOcean, hostkey, read, wanted};
+use crate::model::{Address, Failure, Kind};
+
+impl DigitalOcean {
+    /// Puts the environment's mark on an object, so that it is what is at an address. A machine needs the
+    /// key by which it is known.
+    ///
+    /// # Errors
+    /// There is no such object, it can't be marked, or it is not known whether it was.
+    pub fn adopt(&self, address: &Address, id: &str, key: Option<&str>) -> Result<(), Failure> {
+        let tag = match (address.kind(), key) {
+            (Kind::Machine, Some(key)) => Some(hostkey::tag_of(key).ok_or_else(|| {
+                Failure::new("that is not a key of a host")
+                    .hint("give the line of /etc/ssh/ssh_host_ed25519_key.pub on the machine")
+            })?),
+            (Kind::Machine, None) => {
+                return Err(Failure::new(format!("nothing says by which key {id} is known")).hint(
+                    "give `--host-key \"ssh-ed25519 …\"`, from /etc/ssh/ssh_host_ed25519_key.pub on the \
+                     machine",
+                ));
+            }
+            _ => None,
+        };
+        self.mark(address, id, tag)
+            .map_err(|refusal| refusal.failure(&format!("could not take over {address}")))
+    }
+
+    fn mark(&self, address: &Address, id: &str, key: Option<String>) -> Result<(), Refusal> {
+        match address.kind() {
+            Kind::Machine => self.mark_machine(address.scope(), id, key),
+            Kind::Disk => {
+                self.api.get(&format!("/v2/volumes/{id}"))?;
+                // Its description can't be changed any more.
+                let tag = wanted::disk_mark(&self.site, address).ok_or_else(|| Refusal::Said {
+                    status: 422,
+                    message: format!("{address} has a name that no tag can have"),
+                })?;
+                self.put_tag(&tag, id, "volume")
+            }
+            Kind::Vpc => {
+                let name = wanted::name(&self.site, address.scope());
+                self.api.patch(&format!("/v2/vpcs/{id}"), &json!({ "name": name })).map(|_| ())
+            }
+            Kind::Firewall => {
+                let mut it = self.api.get(&format!("/v2/firewalls/{id}"))?["firewall"].take();
+                it["name"] = wanted::name(&self.site, address.scope()).into();
+                // What the API tells besides is not for it to be told.
+                let body = it.as_object_mut().map(|it| {
+                    it.retain(|key, _| {
+                        ["name", "inbound_rules", "outbound_rules", "droplet_ids", "tags"]
+                            .contains(&key.as_str())
+                    });
+                    Value::Object(std::mem::take(it))
+                });
+                let body = body.unwrap_or_default();
+                self.api.put(&format!("/v2/firewalls/{id}"), &body).map(|_| ())
+            }
+            _ => self.adopt_name(address),
+        }
+    }
+
+    fn mark_machine(&self, name: &str, id: &str, key: Option<String>) -> Result<(), Refusal> {
+        let it = self.api.get(&format!("/v2/droplets/{id}"))?;
+        if it["droplet"]["name"] != name {
+            self.machine_action(id, json!({ "type": "rename", "name": name }))?;
+        }
+        let known: Vec<&str> =
+            read::tags(&it["droplet"]).filter(|tag| hostkey::is_tag(tag)).collect();
+        for tag in key.iter().filter(|_| known.is_empty()) {
+            self.put_tag(tag, id, "droplet")?;
+        }
+        // Last of all: with its mark it is ours.
+        self.put_tag(&wanted::mark(&self.site), id, "droplet")
+    }
+
+    fn put_tag(&self, tag: &str, id: &str, kind: &str) -> Result<(), Refusal> {
+        let body = json!({ "resources": [{ "resource_id": id, "resource_type": kind }] });
+        self.api.post("/v2/tags", &json!({ "name": tag }))?;
+        self.api.post(&format!("/v2/tags/{tag}/resources"), &body).map(|_| ())
+    }
+}
