@@ -17,7 +17,8 @@ const ENVIRONMENT: &str = "bench";
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let workspace = Workspace::open(Path::new(CONFIG_FILE)).map_err(|_| "no valid project here")?;
-    let engine = Engine::open(workspace, ENVIRONMENT).map_err(|_| "it can't be opened")?;
+    let engine = Engine::open(std::sync::Arc::new(workspace), ENVIRONMENT)
+        .map_err(|_| "it can't be opened")?;
     let planned = engine.plan(&Request::default()).await.map_err(|_| "it can't be planned")?;
 
     let bytes =

@@ -290,6 +290,11 @@ impl Account {
             }
             ("GET", ["vpcs"]) => page("vpcs", self.vpcs.values().cloned().collect(), &query),
             ("POST", ["vpcs"]) => self.make_vpc(body),
+            ("PATCH", ["vpcs", id]) => {
+                let Some(vpc) = self.vpcs.get_mut(*id) else { return absent() };
+                vpc["name"] = body["name"].clone();
+                ok(200, json!({ "vpc": vpc }))
+            }
             ("DELETE", ["vpcs", id])
                 if self.vpcs.get(*id).is_some_and(|it| it["default"] == true) =>
             {
@@ -304,15 +309,11 @@ impl Account {
             ("GET", ["firewalls"]) => {
                 page("firewalls", self.firewalls.values().cloned().collect(), &query)
             }
-            ("POST", ["firewalls"]) => {
-                if let Some(refusal) = self.bad_firewall(body, None) {
-                    return refusal;
-                }
-                let id = self.uuid();
-                let firewall = firewall(&id, body);
-                self.firewalls.insert(id, firewall.clone());
-                ok(202, json!({ "firewall": firewall }))
-            }
+            ("POST", ["firewalls"]) => self.make_firewall(body),
+            ("GET", ["firewalls", id]) => match self.firewalls.get(*id) {
+                Some(firewall) => ok(200, json!({ "firewall": firewall })),
+                None => absent(),
+            },
             ("PUT", ["firewalls", id]) => {
                 if !self.firewalls.contains_key(*id) {
                     return absent();
@@ -349,8 +350,12 @@ impl Account {
                     return absent();
                 }
                 for resource in body["resources"].as_array().unwrap() {
-                    let id: u64 = resource["resource_id"].as_str().unwrap().parse().unwrap();
-                    let tags = self.droplets.get_mut(&id).unwrap()["tags"].as_array_mut().unwrap();
+                    let id = resource["resource_id"].as_str().unwrap();
+                    let found = match resource["resource_type"].as_str().unwrap() {
+                        "volume" => self.volumes.get_mut(id),
+                        _ => self.droplets.get_mut(&id.parse().unwrap()),
+                    };
+                    let tags = found.unwrap()["tags"].as_array_mut().unwrap();
                     tags.retain(|found| found != tag);
                     if verb == "POST" {
                         tags.push((*tag).into());
@@ -450,6 +455,7 @@ impl Account {
         match kind.as_str() {
             "enable_backups" => features.push("backups".into()),
             "disable_backups" => {}
+            "rename" => droplet["name"] = body["name"].clone(),
             "shutdown" | "power_off" => droplet["status"] = "off".into(),
             "power_on" => droplet["status"] = "active".into(),
             "resize" if droplet["status"] != "off" => {
@@ -528,6 +534,16 @@ impl Account {
             "ip_range": "10.110.0.0/20", "default": is_first, "created_at": "2026-01-01T00:00:00Z" });
         self.vpcs.insert(id, vpc.clone());
         ok(201, json!({ "vpc": vpc }))
+    }
+
+    pub fn make_firewall(&mut self, body: &Value) -> Answer {
+        if let Some(refusal) = self.bad_firewall(body, None) {
+            return refusal;
+        }
+        let id = self.uuid();
+        let firewall = firewall(&id, body);
+        self.firewalls.insert(id, firewall.clone());
+        ok(202, json!({ "firewall": firewall }))
     }
 
     /// Why a firewall can't be.

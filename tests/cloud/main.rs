@@ -96,9 +96,13 @@ impl Shop {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
+        self.verb("infra", arguments)
+    }
+
+    fn verb(&self, verb: &str, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_stagecraft"));
         command
-            .arg("infra")
+            .arg(verb)
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
@@ -593,5 +597,77 @@ fn names_that_are_somebody_elses_are_left_alone() {
     // Going away leaves the zone, which was there before.
     shop.ok(&["down", "--confirm", "staging"]);
     assert_eq!(shop.server.account().said("shop.example"), theirs);
+    shop.is_in_order();
+}
+
+#[test]
+fn what_was_made_by_hand_is_taken_over_as_it_is() {
+    let shop = Shop::new();
+    let (machine, disk, vpc, firewall) = {
+        let mut account = shop.server.account();
+        account.make_vpc(&json!({ "name": "by-hand", "region": "fra1", "description": "" }));
+        let vpc = account.vpcs.keys().next().unwrap().clone();
+        account.make_droplet(&json!({ "name": "database", "region": "fra1", "size": "s-2vcpu-2gb",
+            "image": "debian-12-x64", "vpc_uuid": vpc, "tags": ["theirs"] }));
+        account.make_volume(&json!({ "name": "old", "region": "fra1", "size_gigabytes": 10,
+            "description": "ours since 2019", "tags": [] }));
+        let rule =
+            json!({ "protocol": "tcp", "ports": "22", "sources": { "addresses": ["::/0"] } });
+        account.make_firewall(&json!({ "name": "wall", "inbound_rules": [rule], "tags": [] }));
+        account.make_zone("shop.example");
+        account.make_record("shop.example", "A", "@", "192.0.2.1");
+        let machine = account.droplets.keys().next().unwrap().to_string();
+        let disk = account.volumes.keys().next().unwrap().clone();
+        let firewall = account.firewalls.keys().next().unwrap().clone();
+        (machine, disk, vpc, firewall)
+    };
+    let import = |code: i32, arguments: &[&str]| {
+        let output = shop.verb("import", arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        said
+    };
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample root@database";
+    let keyless = import(1, &["machine.db-1", &machine]);
+    assert!(keyless.contains("--host-key"), "{keyless}");
+    let no_key = import(1, &["machine.db-1", &machine, "--host-key", "ssh-rsa AAAA"]);
+    assert!(no_key.contains("ssh_host_ed25519_key.pub"), "{no_key}");
+    let unknown = import(1, &["machine.db-2", &machine, "--host-key", key]);
+    assert!(unknown.contains("there is machine.app-1, machine.db-1"), "{unknown}");
+    let absent = import(1, &["machine.db-1", "4711", "--host-key", key]);
+    assert!(absent.contains("could not be found"), "{absent}");
+
+    let done = import(0, &["machine.db-1", &machine, "--host-key", key]);
+    assert!(done.contains("machine.db-1 is taken over"), "{done}");
+    let again = import(1, &["machine.db-1", &machine, "--host-key", key]);
+    assert!(again.contains("machine.db-1 is there already"), "{again}");
+    import(0, &["disk.db-1/data", &disk]);
+    import(0, &["vpc.fra1", &vpc]);
+    import(0, &["firewall.hosts", &firewall]);
+    import(0, &["zone.shop.example", "shop.example"]);
+    import(0, &["dns.shop.example/A", "shop.example"]);
+    let plan = shop.ok(&["up", "--dry-run"]);
+    for line in [
+        "~ machine.db-1",
+        "~ size  \"s-2vcpu-2gb\" -> \"s-1vcpu-1gb\"",
+        "~ attached_to",
+        "~ firewall.hosts",
+        "~ data  [\"192.0.2.1\"] -> [\"(known after apply)\"]",
+        "+ machine.app-1",
+    ] {
+        assert!(plan.contains(line), "no {line:?} in:\n{plan}");
+    }
+    for gone in ["+ machine.db-1", "+ disk", "+ vpc", "+ zone", "region  "] {
+        assert!(!plan.contains(gone), "{gone:?} in:\n{plan}");
+    }
+    shop.ok(&["up", "--yes"]);
+    shop.is_settled();
+    {
+        let account = shop.server.account();
+        let machine = &account.droplets[&machine.parse().unwrap()];
+        assert_eq!(machine["name"], "db-1");
+        assert!(machine["tags"].as_array().unwrap().contains(&json!("theirs")));
+        assert_eq!(account.volumes[&disk]["description"], "ours since 2019");
+    }
     shop.is_in_order();
 }
