@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::{Global, block_on, run};
 use crate::engine::Problem;
-use crate::model::{Part, Request};
+use crate::model::Request;
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -15,6 +15,6 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
     let version = Some(args.version.clone());
-    let request = Request { version, part: Part::Everything, ..Request::default() };
+    let request = Request { version, ..Request::default() };
     block_on(run::carry_out(&engine, &request, global))
 }

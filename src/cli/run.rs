@@ -75,12 +75,13 @@ pub async fn apply(
         show(plan, global);
     }
     if plan.is_blocked() {
-        let hint = match plan.request.part {
-            Part::Application | Part::Everything => {
-                "mend what is blocked; for a host that is gone for good, take it out of the \
-                 configuration and give `--forget HOST`"
-            }
-            Part::Infrastructure | Part::NoInfrastructure { .. } => "see what is blocked above",
+        let hint = if !plan.request.part.has_application() || plan.blocked.is_empty() {
+            "see what is blocked above"
+        } else if plan.infrastructure.is_some() {
+            "mend what is blocked; `stagecraft infra up` does what is below the application first"
+        } else {
+            "mend what is blocked; for a host that is gone for good, take it out of the configuration and \
+             give `--forget HOST`"
         };
         let what = "nothing was changed: a part of the environment can't be planned";
         return Err(Failure::new(what).hint(hint).into());
@@ -184,7 +185,7 @@ fn confirm(plan: &Plan, global: &Global) -> Result<(), Problem> {
     // What destroys everything wants more than a `yes` by habit.
     let wanted = match plan.request.part {
         Part::NoInfrastructure { .. } => plan.environment.as_str(),
-        Part::Application | Part::Everything | Part::Infrastructure => "yes",
+        _ => "yes",
     };
     match read.is_ok() && answer.trim() == wanted {
         true => Ok(()),

@@ -98,6 +98,7 @@ pub fn compile(
             site: blueprint.site.clone(),
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
+            addresses: BTreeMap::new(),
             protection: Protection::Nothing,
             resources,
         });

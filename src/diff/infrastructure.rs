@@ -27,10 +27,15 @@ pub(super) fn compare(
         _ => None,
     });
     // Addresses sort by kind: what an object refers to has been compared before it.
-    for (address, spec) in wanted {
+    // Names lead to an application, and what goes may still serve it.
+    let early = request.part == Part::Foundation;
+    for (address, spec) in wanted.filter(|(address, _)| !early || address.kind() != Kind::Dns) {
         comparison.object(address, spec);
     }
-    comparison.orphans();
+    comparison.one_by_one();
+    if !early {
+        comparison.orphans();
+    }
 }
 
 struct Comparison<'a> {
@@ -48,6 +53,13 @@ impl Comparison<'_> {
         if let Some(blocked) = self.state.blocked.get(address) {
             // What is made anew is not what could not be looked at.
             let machine = Address::machine(address.scope());
+            let unseen = blocked.reason != BlockedReason::Unsupported
+                && blocked.reason != BlockedReason::NotOurs;
+            if unseen && self.opens_up(&machine) {
+                // What keeps it from being looked at may be what is about to be mended.
+                self.findings.notes.insert(Note::LookedAtLater { address: address.clone() });
+                return;
+            }
             if !self.anew.contains(&machine) {
                 return self.findings.block(address.clone(), blocked.clone());
             }
@@ -93,6 +105,13 @@ impl Comparison<'_> {
         }
         proposal.change.fields = differing.into_iter().filter_map(|one| one.changed).collect();
         self.findings.propose(proposal);
+    }
+
+    /// Whether something changes that may let us in to a machine.
+    fn opens_up(&self, machine: &Address) -> bool {
+        let proposals = self.findings.proposals.keys();
+        !self.anew.contains(machine)
+            && proposals.clone().any(|it| it == machine || it.kind() == Kind::Firewall)
     }
 
     /// Why an object that is there, in `count` copies, is not as it should be.
@@ -174,6 +193,22 @@ impl Comparison<'_> {
                 value.as_array().is_some_and(|list| list.iter().any(|one| one == KNOWN_AFTER_APPLY))
             });
         shown.map(|(name, value)| fields::field(name.clone(), None, Some(value))).collect()
+    }
+
+    /// Machines that may be off for a while change one after the other, so that not all are off at once.
+    fn one_by_one(&mut self) {
+        let mut before: Option<Address> = None;
+        let stops = |proposal: &Proposal| {
+            let change = &proposal.change;
+            let field = |name: &str| change.fields.iter().any(|field| field.path == name);
+            change.action == Action::Update && (field("size") || field("attached_to"))
+        };
+        let kinds = [Kind::Machine, Kind::Disk];
+        for (address, proposal) in &mut self.findings.proposals {
+            if kinds.contains(&address.kind()) && stops(proposal) {
+                proposal.after.extend(before.replace(address.clone()));
+            }
+        }
     }
 
     /// What has our mark and is not wanted.

@@ -88,8 +88,9 @@ impl Engine {
         Err(why_not)
     }
 
-    /// Applies what changes below the application, and then, on the hosts that are there by now, the
-    /// application. What is done there is what was planned, with the addresses that nobody knew.
+    /// Applies what changes below the application as far as that needs it; then, on the hosts that are there
+    /// by now, the application; and last what names lead to and what goes. What is done on the hosts is what
+    /// was planned, with the addresses that nobody knew.
     async fn apply_from_below(
         &self,
         planned: &Planned,
@@ -97,19 +98,83 @@ impl Engine {
         company: Company<'_>,
     ) -> Result<Applied, Problem> {
         let Company { tell, stop, ask } = company;
-        let first = Company { tell: &mut *tell, stop: stop.clone(), ask: ask.clone() };
-        let applied = Box::pin(self.below()?.apply(below, first)).await?;
-        if applied.report.outcome != Outcome::Succeeded || planned.plan.changes.is_empty() {
+        let name = &self.environment.name;
+        self.is_unlocked().await?;
+        if planned.plan.changes.is_empty() {
+            let company = Company { tell, stop, ask };
+            return Box::pin(self.below()?.apply(below, company)).await;
+        }
+        let foundation = self.stage(below, Part::Foundation).await?;
+        if !foundation.plan.is_empty() {
+            let first = Company { tell: &mut *tell, stop: stop.clone(), ask: ask.clone() };
+            let applied = Box::pin(self.below()?.apply(&foundation, first)).await?;
+            if applied.report.outcome != Outcome::Succeeded {
+                return Ok(applied);
+            }
+        }
+        if *stop.borrow() {
+            let what = "stopped after what is below the application was made ready";
+            return Err(Failure::new(what)
+                .hint("nothing of the application was changed; `stagecraft apply` goes on")
+                .into());
+        }
+        let engine = Engine::open(self.workspace.clone(), name)?;
+        let filled_in = engine.filled_in(planned).await?;
+        let second = Company { tell: &mut *tell, stop: stop.clone(), ask: ask.clone() };
+        let applied = Box::pin(engine.apply(&filled_in, second)).await?;
+        if applied.report.outcome != Outcome::Succeeded {
             return Ok(applied);
         }
-        let engine = Engine::open(self.workspace.clone(), &self.environment.name)?;
+        let rest = self.stage(below, Part::Infrastructure).await?;
+        match rest.plan.is_empty() {
+            true => Ok(applied),
+            false => Box::pin(self.below()?.apply(&rest, Company { tell, stop, ask })).await,
+        }
+    }
+
+    /// A part of what was planned below the application, planned from what there is now. What was not shown
+    /// is not done.
+    async fn stage(&self, below: &Planned, part: Part) -> Result<Planned, Problem> {
+        let request = Request { part, ..below.plan.request.clone() };
+        let planned = Box::pin(self.below()?.plan(&request)).await?;
+        if let Some(entry) = planned.plan.blocked.first() {
+            let what = format!("{}: {}", entry.address, entry.blocked.detail);
+            return Err(Failure::new(
+                "a part of what is below the application can't be planned now",
+            )
+            .detail([what])
+            .hint("plan again, and apply that")
+            .into());
+        }
+        let shown = outline(&below.plan);
+        let other = outline(&planned.plan).into_iter().find(|step| !shown.contains(step));
+        match other {
+            None => Ok(planned),
+            Some((address, act)) => Err(Failure::new(
+                "below the application there is something to do that was not planned",
+            )
+            .detail([format!("{act} {address}")])
+            .hint("plan again, and apply that")
+            .into()),
+        }
+    }
+
+    /// The plan that was shown, made again with the addresses that there are by now. Everything else must
+    /// still be as it was.
+    async fn filled_in(&self, planned: &Planned) -> Result<Planned, Problem> {
+        let shown = Plan { infrastructure: None, ..planned.plan.clone() };
+        let again = self.plan_at(&shown.request, planned.coming.clone()).await?;
+        if again.plan.digest() != shown.digest() {
+            return Err(stale(&shown, &again.plan).into());
+        }
         let request = Request {
             part: Part::Application,
+            version: shown.version.clone(),
             allow_destroy: Vec::new(),
-            ..planned.plan.request.clone()
+            ..shown.request.clone()
         };
-        let at = Coming { hosts: &planned.coming, are_there: true };
-        let filled_in = engine.plan_at(&request, at).await?;
+        let at = Coming { are_there: true, head: None, ..planned.coming.clone() };
+        let filled_in = self.plan_at(&request, at).await?;
         if let Some(entry) = filled_in.plan.blocked.first() {
             let what = format!("{}: {}", entry.address, entry.blocked.detail);
             return Err(Failure::new("the hosts are there, and one of them can't be looked at")
@@ -117,14 +182,24 @@ impl Engine {
                 .hint("nothing of the application was changed; plan again, and apply that")
                 .into());
         }
-        if outline(&filled_in.plan) != outline(&planned.plan) {
-            return Err(Failure::new(
-                "on the hosts there is something else to do than was planned",
-            )
-            .hint("nothing of the application was changed; plan again, and apply that")
-            .into());
+        match outline(&filled_in.plan) == outline(&shown) {
+            true => Ok(filled_in),
+            false => {
+                Err(Failure::new("on the hosts there is something else to do than was planned")
+                    .hint("nothing of the application was changed; plan again, and apply that")
+                    .into())
+            }
         }
-        Box::pin(engine.apply(&filled_in, Company { tell, stop, ask })).await
+    }
+
+    /// Whether somebody is at work on the hosts: their machines must not be changed under them.
+    async fn is_unlocked(&self) -> Result<(), Problem> {
+        // Hosts that are not there can't be asked, and nobody is at work on them.
+        let held = self.store.lock_status().await.unwrap_or_default();
+        match held.into_iter().find_map(|(place, holder)| Some((place, holder?))) {
+            Some((place, holder)) => Err(StateError::Locked { place, holder }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Applies a plan that was made under this lock: nobody else can have changed anything since.
@@ -345,7 +420,10 @@ fn holder(request: &Request, operator: &Operator) -> Holder {
 
 /// Why a plan may no longer be applied.
 fn stale(saved: &Plan, now: &Plan) -> Failure {
-    let why = if saved.base_release != now.base_release {
+    let below = |plan: &Plan| plan.infrastructure.as_ref().map(|below| below.digest());
+    let why = if below(saved) != below(now) {
+        "what is below the application, or its record on this machine, has changed since".to_owned()
+    } else if saved.base_release != now.base_release {
         match now.base_release {
             Some(number) => format!("release {number} was made since"),
             None => "the release that it was made after is gone".to_owned(),

@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::look::Coming;
 use super::{Engine, Planned, Problem, Workspace, site};
 use crate::config::stagecraft::{self, Environment};
 use crate::model::{
     Action, Address, Desired, FIXED, Failure, InfraState, Kind, Part, Plan, Protection, Request,
-    Transport,
 };
-use crate::provider::{self, Ground};
+use crate::provider::{self, Finder, Ground};
 use crate::world::Infrastructure;
-use crate::world::tailnet::Status;
 
 /// Where the records, journals and the lock of infrastructure are kept, below the project's folder. Hosts
 /// can't keep them: there may be none yet.
@@ -35,8 +34,7 @@ pub(super) fn open(
     Ok(Arc::new(ground))
 }
 
-/// Says of hosts where they are, when the configuration does not: on the private network, where this
-/// machine is on it and sees them, else where the cloud says. One that has no machine yet has no address.
+/// Says of hosts where they are, when the configuration does not.
 ///
 /// # Errors
 /// The cloud can't be asked, or does not say by which key a machine is known.
@@ -44,53 +42,39 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
     if environment.world != stagecraft::World::Hosts {
         return Ok(());
     }
-    let is_open = |environment: &Environment, name: &String| {
-        environment.machines.get(name).is_some_and(|machine| machine.made)
-    };
-    let mut lost: Vec<String> = environment
-        .hosts
-        .iter()
-        .filter(|(name, host)| host.transport == Transport::Ssh && is_open(environment, name))
-        .map(|(name, _)| name.clone())
-        .collect();
-    if environment.has_mesh_names() && !lost.is_empty() {
-        let status = Status::here().unwrap_or_default();
-        lost.retain(|name| {
-            let mesh_name = environment.mesh_name(name);
-            let host = environment.hosts.get_mut(name);
-            !host.is_some_and(|host| status.place(host, &mesh_name))
-        });
-    }
     let file = &workspace.config.file;
-    if lost.is_empty() || file.cloud.is_none() {
-        return Ok(());
-    }
-    let state = provider::machines(file, &site(environment))?;
-    let lost = lost.into_iter().collect();
-    provider::place(&mut environment.hosts, &lost, &state);
-    for name in &lost {
-        let Some(host) = environment.hosts.get(name) else { continue };
+    let site = site(environment);
+    let finder = Finder::new(file, environment, &site);
+    finder.find(&mut environment.hosts, || provider::machines(file, &site))?;
+    for name in finder.made() {
+        let Some(host) = environment.hosts.get(&name) else { continue };
         if host.host_key.is_none() && !host.address.is_empty() {
-            return Err(Failure::new(format!(
-                "the cloud does not say by which key {name} is known"
-            ))
-            .hint("set `address:` at the host, and log in once by hand; `ssh` decides then")
-            .into());
+            let what = format!("the cloud does not say by which key {name} is known");
+            return Err(Failure::new(what)
+                .hint("set `address:` at the host, and log in once by hand; `ssh` decides then")
+                .into());
         }
     }
     Ok(())
 }
 
-/// The hosts that a plan of infrastructure makes, or makes ready: there is nothing on them yet.
-pub(super) fn coming(plan: &Plan) -> BTreeSet<String> {
-    let makes = |change: &&crate::model::Change| match (change.address.kind(), change.action) {
-        (Kind::Machine | Kind::Bootstrap, Action::Create | Action::Replace) => true,
-        (Kind::Bootstrap, Action::Update) => {
-            change.fields.iter().any(|field| field.path == "docker" || field.path == "compose")
-        }
-        _ => false,
+/// What a plan of infrastructure makes of hosts: which will be there with nothing on them yet, and which
+/// will have another address.
+pub(super) fn coming(plan: &Plan) -> Coming {
+    let named = |fits: &dyn Fn(Kind, Action) -> bool| -> BTreeSet<String> {
+        let changes = plan.changes.iter().filter(|it| fits(it.address.kind(), it.action));
+        changes.map(|change| change.address.scope().to_owned()).collect()
     };
-    plan.changes.iter().filter(makes).map(|change| change.address.scope().to_owned()).collect()
+    Coming {
+        empty: named(&|kind, action| match kind {
+            Kind::Machine => matches!(action, Action::Create | Action::Replace),
+            Kind::Bootstrap => action == Action::Create,
+            _ => false,
+        }),
+        joining: named(&|kind, action| kind == Kind::Mesh && action == Action::Create),
+        are_there: false,
+        head: None,
+    }
 }
 
 impl Engine {
@@ -98,7 +82,7 @@ impl Engine {
     /// nothing has to.
     pub(super) async fn plan_below(&self, request: &Request) -> Result<Option<Planned>, Problem> {
         let file = &self.workspace.config.file;
-        let is_made = !provider::made(file, &self.environment).is_empty();
+        let is_made = !Finder::new(file, &self.environment, &self.site).made().is_empty();
         if self.environment.world != stagecraft::World::Hosts || !is_made {
             return Ok(None);
         }
@@ -127,6 +111,7 @@ impl Engine {
             site: self.site.clone(),
             version: None,
             hosts: BTreeMap::new(),
+            addresses: BTreeMap::new(),
             protection: self.protection(),
             resources,
         })

@@ -24,14 +24,14 @@ impl Engine {
         &self,
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
-        self.look_at(forget, Coming { hosts: &BTreeSet::new(), are_there: false }).await
+        self.look_at(forget, &Coming::default()).await
     }
 
     /// As `look`, with hosts that are about to be, or have just become, empty.
     pub(super) async fn look_at(
         &self,
         forget: &[String],
-        coming: Coming<'_>,
+        coming: &Coming,
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
         if let Some(found) = self.world.survey().await? {
             let head = self.store.releases().await?.last().map(ReleaseHead::from);
@@ -41,11 +41,11 @@ impl Engine {
         let mut hosts = self.environment.hosts.clone();
         let mut observed =
             Observed { hosts: self.probe(hosts.values()).await, ..Observed::default() };
-        coming.empty(&mut observed);
         observed.head = match &self.store {
-            Store::Host(_) => newest(&observed),
+            Store::Host(_) => newest(&observed).or_else(|| coming.head.clone()),
             store => store.releases().await?.last().map(ReleaseHead::from),
         };
+        coming.fill_in(&mut observed);
         let mut former = match &observed.head {
             Some(head) => self.former_hosts(head).await?,
             None => Vec::new(),
@@ -116,28 +116,40 @@ impl Engine {
     }
 }
 
-/// Hosts that will have nothing on them when what is below the application is as it should be.
-#[derive(Clone, Copy)]
-pub(super) struct Coming<'a> {
-    /// Their names.
-    pub hosts: &'a BTreeSet<String>,
-    /// Whether they are there by now, so that their addresses are known.
+/// What will become of hosts when what is below the application is as it should be.
+#[derive(Clone, Default)]
+pub(super) struct Coming {
+    /// Those that will have nothing on them.
+    pub empty: BTreeSet<String>,
+    /// Those that will have another address.
+    pub joining: BTreeSet<String>,
+    /// Whether it is so by now, so that their addresses are known.
     pub are_there: bool,
+    /// The newest release, where those that will be empty keep it alone.
+    pub head: Option<ReleaseHead>,
 }
 
-impl Coming<'_> {
-    /// Puts empty hosts in the place of what was seen. Of one that is there counts its address; what is
-    /// really on it is seen when it is looked at under the lock.
-    fn empty(&self, observed: &mut Observed) {
-        for name in self.hosts {
-            let Some(sight) = observed.hosts.get_mut(name) else { continue };
-            let mesh_ip = match (self.are_there, &*sight) {
-                (false, _) => Some(KNOWN_AFTER_APPLY.to_owned()),
-                (true, Sight::Seen(state)) => state.mesh_ip.clone(),
+impl Coming {
+    /// Whether where a host is reached is not known yet.
+    pub fn is_unknown(&self, host: &str) -> bool {
+        !self.are_there && (self.empty.contains(host) || self.joining.contains(host))
+    }
+
+    /// Puts empty hosts in the place of what was seen, and unknown addresses in the place of those that
+    /// change. What is really on a host is seen when it is looked at under the lock.
+    fn fill_in(&self, observed: &mut Observed) {
+        for (name, sight) in &mut observed.hosts {
+            let mesh_ip = match (&*sight, self.is_unknown(name)) {
+                (_, true) => Some(KNOWN_AFTER_APPLY.to_owned()),
+                (Sight::Seen(state), false) => state.mesh_ip.clone(),
                 // It does not answer, which is said as it is.
-                (true, Sight::Blocked(_)) => continue,
+                (Sight::Blocked(_), false) => continue,
             };
-            *sight = Sight::Seen(Box::new(HostState { mesh_ip, ..HostState::default() }));
+            if self.empty.contains(name) {
+                *sight = Sight::Seen(Box::new(HostState { mesh_ip, ..HostState::default() }));
+            } else if let Sight::Seen(state) = sight {
+                state.mesh_ip = mesh_ip;
+            }
         }
     }
 }

@@ -11,9 +11,11 @@ use crate::config::stagecraft::{Driver, Mode, RoutesBy};
 use crate::desired::{self, Blueprint, Facts, Placement, Variables};
 use crate::diff;
 use crate::model::{
-    Desired, EnvSource, Failure, Host, HostState, Observed, Outcome, Part, Plan, Protection,
+    Desired, EnvSource, Failure, Host, HostState, Note, Observed, Outcome, Part, Plan, Protection,
     Release, Request, Sight, Spec, Tier,
 };
+
+use crate::state::Store;
 
 /// A plan with what it was made from.
 pub struct Planned {
@@ -29,8 +31,8 @@ pub struct Planned {
     pub hosts: Arc<BTreeMap<String, Host>>,
     /// What has to change below the application first.
     pub below: Option<Box<Planned>>,
-    /// The hosts that will be there, with nothing on them, when that is done.
-    pub(super) coming: BTreeSet<String>,
+    /// What becomes of hosts when that is done.
+    pub(super) coming: Coming,
 }
 
 impl Engine {
@@ -44,33 +46,41 @@ impl Engine {
             _ => None,
         };
         let coming = below.as_ref().map(|below| infrastructure::coming(&below.plan));
-        let coming = coming.unwrap_or_default();
-        let at = Coming { hosts: &coming, are_there: false };
-        let mut planned = self.plan_at(request, at).await?;
+        let mut planned = self.plan_at(request, coming.unwrap_or_default()).await?;
         planned.plan.infrastructure = below.as_ref().map(|below| Box::new(below.plan.clone()));
-        Ok(Planned { below: below.map(Box::new), coming, ..planned })
+        Ok(Planned { below: below.map(Box::new), ..planned })
     }
 
     /// Plans what is asked for with hosts that are about to be, or have just become, empty.
     pub(super) async fn plan_at(
         &self,
         request: &Request,
-        coming: Coming<'_>,
+        mut coming: Coming,
     ) -> Result<Planned, Problem> {
-        let (mut observed, hosts) = self.look_at(&request.forget, coming).await?;
+        let (mut observed, hosts) = self.look_at(&request.forget, &coming).await?;
         let mut warnings = Vec::new();
         let desired = match request.rollback_to {
             _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
             Some(number) => {
                 observed.commands_since = self.commands_since(number).await?;
-                self.earlier(number).await?
+                self.earlier(number, &observed).await?
             }
             None if observed.is_blind() => self.nothing(),
-            None => self.compile(request, &observed, &mut warnings)?,
+            None => self.compile(request, &observed, &coming, &mut warnings)?,
         };
         self.read_deployed(&desired, &mut observed);
-        let plan = diff::plan(&desired, &observed, request)?;
-        let (below, coming) = (None, BTreeSet::new());
+        let mut plan = diff::plan(&desired, &observed, request)?;
+        if !(coming.empty.is_empty() && coming.joining.is_empty()) {
+            // An earlier release's files hold the addresses of then.
+            plan.falls_back_to = None;
+        }
+        let keeps = |host: &String| observed.seen(host).is_some_and(|seen| seen.head.is_some());
+        if matches!(self.store, Store::Host(_)) && !observed.hosts.keys().any(keeps) {
+            coming.head = observed.head.clone();
+            plan.notes
+                .extend(coming.head.iter().map(|head| Note::HistoryGoes { release: head.number }));
+        }
+        let below = None;
         Ok(Planned { plan, desired, observed, warnings, hosts: Arc::new(hosts), below, coming })
     }
 
@@ -81,6 +91,7 @@ impl Engine {
             site: self.site.clone(),
             version: None,
             hosts: self.environment.hosts.clone(),
+            addresses: BTreeMap::new(),
             protection: Protection::Nothing,
             resources: BTreeMap::new(),
         }
@@ -91,6 +102,7 @@ impl Engine {
         &self,
         request: &Request,
         observed: &Observed,
+        coming: &Coming,
         warnings: &mut Vec<Diagnostic>,
     ) -> Result<Desired, Problem> {
         // A version stays until another is named: `apply` after `deploy` changes nothing.
@@ -131,13 +143,40 @@ impl Engine {
             .collect();
         let blueprint = Blueprint {
             site: self.site.clone(),
-            hosts: self.environment.hosts.clone(),
+            hosts: self.hosts_as_known(coming),
             placements,
             registry: self.registry(),
             labels_route: self.environment.traefik.routes == Some(RoutesBy::Labels),
             plugin: self.workspace.plugin()?,
         };
-        desired::compile(&blueprint, &project, &facts).map_err(Problem::Diagnostics)
+        let mut desired =
+            desired::compile(&blueprint, &project, &facts).map_err(Problem::Diagnostics)?;
+        // A host by itself has no address of another's in its files.
+        if self.environment.hosts.len() > 1 {
+            let known = self.environment.hosts.keys().filter(|name| !coming.is_unknown(name));
+            desired.addresses = known
+                .filter_map(|name| Some((name.clone(), self.address_of(name, observed)?)))
+                .collect();
+        }
+        Ok(desired)
+    }
+
+    /// The hosts, without the addresses that nobody knows yet.
+    fn hosts_as_known(&self, coming: &Coming) -> BTreeMap<String, Host> {
+        let mut hosts = self.environment.hosts.clone();
+        for (name, host) in hosts.iter_mut().filter(|(name, _)| coming.is_unknown(name)) {
+            let settings = Host { address: String::new(), ..host.clone() };
+            *host = Host {
+                user: settings.user,
+                port: settings.port,
+                identity_file: settings.identity_file,
+                transport: settings.transport,
+                roles: settings.roles,
+                address: settings.address,
+                ..Host::named(name)
+            };
+        }
+        hosts
     }
 
     fn registry(&self) -> Option<String> {
@@ -176,7 +215,7 @@ impl Engine {
     }
 
     /// The desired state of an earlier release: its files, its images by digest, its env versions.
-    async fn earlier(&self, number: u64) -> Result<Desired, Problem> {
+    async fn earlier(&self, number: u64, observed: &Observed) -> Result<Desired, Problem> {
         let release = self.store.release(number).await?;
         let mut desired = self.desired_of(&release).await?;
         for (address, resource) in &mut desired.resources {
@@ -197,6 +236,7 @@ impl Engine {
                 _ => {}
             }
         }
+        self.is_still_there(number, &desired, observed)?;
         // Where a host is reached now is what counts, not where it was reached then.
         for (name, host) in &self.environment.hosts {
             if desired.hosts.contains_key(name) {
@@ -204,6 +244,34 @@ impl Engine {
             }
         }
         Ok(desired)
+    }
+
+    /// Whether an earlier release's hosts have the addresses that its files hold.
+    fn is_still_there(
+        &self,
+        number: u64,
+        desired: &Desired,
+        observed: &Observed,
+    ) -> Result<(), Problem> {
+        for (name, then) in &desired.addresses {
+            let Some(now) = self.address_of(name, observed).filter(|now| now != then) else {
+                continue;
+            };
+            let what = format!("release {number} knew {name} at {then}, and it is at {now} by now");
+            return Err(Failure::new(what)
+                .hint("its files lead to the old address: deploy its version instead")
+                .into());
+        }
+        Ok(())
+    }
+
+    /// Where other hosts reach a host, as far as that is an address.
+    fn address_of(&self, name: &str, observed: &Observed) -> Option<String> {
+        let seen = observed.seen(name).and_then(|seen| seen.mesh_ip.clone());
+        let host = self.environment.hosts.get(name)?;
+        let address = host.private_address.as_ref().unwrap_or(&host.address);
+        let ip = || address.parse::<std::net::IpAddr>().ok().map(|ip| ip.to_string());
+        seen.or_else(ip)
     }
 
     /// The release that a rollback goes back to: the one asked for, or the newest that succeeded

@@ -16,6 +16,9 @@ pub struct Desired {
     pub version: Option<String>,
     /// The hosts, by name.
     pub hosts: BTreeMap<String, Host>,
+    /// Where hosts reach each other, as far as files may say it: what was so once need not be so later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub addresses: BTreeMap<String, String>,
     /// Which cloud objects are never destroyed, whoever asks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub protection: Protection,

@@ -26,6 +26,9 @@ pub struct Host {
     /// The public key by which it is known, as `known_hosts` has it; `ssh` decides when none is given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
+    /// What the address resolves to, where somebody told us who should know; else `ssh` finds out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resolved: Option<String>,
     /// Whether `ssh` gets there only through this machine's Tailscale client.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub through_tailscale: bool,
@@ -46,6 +49,7 @@ impl Host {
             identity_file: None,
             private_address: None,
             host_key: None,
+            resolved: None,
             through_tailscale: false,
             transport: Transport::Ssh,
             roles: BTreeSet::new(),

@@ -68,6 +68,8 @@ pub enum BlockedReason {
     NoMachine,
     /// Its system is not one that can be made ready.
     Unsupported,
+    /// It is there without our mark.
+    NotOurs,
     /// There is no `docker` command.
     NoDocker,
     /// The Docker engine does not answer.

@@ -115,6 +115,8 @@ pub enum Part {
     Everything,
     /// What its hosts need below.
     Infrastructure,
+    /// Of that, what has to be there before an application can be: no names, and nothing goes.
+    Foundation,
     /// Nothing of what its hosts needed below is to be left.
     NoInfrastructure {
         /// Whether disks stay, with their data.
@@ -277,6 +279,16 @@ pub enum Note {
     },
     /// An object that the cloud does not let go of stays.
     Fixed {
+        /// Which.
+        address: Address,
+    },
+    /// The releases on record go with the machines that keep them alone.
+    HistoryGoes {
+        /// The newest of them.
+        release: u64,
+    },
+    /// Something can't be looked at before what it depends on is as it should be.
+    LookedAtLater {
         /// Which.
         address: Address,
     },

@@ -2,6 +2,7 @@
 //! and its lines in [`Ground`], which is all of an environment's infrastructure.
 
 pub mod digitalocean;
+mod finder;
 mod host;
 mod http;
 mod mesh;
@@ -14,6 +15,7 @@ use crate::model::{
 };
 use crate::world::Infrastructure;
 use digitalocean::DigitalOcean;
+pub use finder::Finder;
 use host::{Facts, Hosts};
 use mesh::Mesh;
 
@@ -24,7 +26,8 @@ pub struct Ground {
     hosts: Hosts,
     /// How hosts are reached, as far as the configuration says.
     known: BTreeMap<String, Host>,
-    /// Those for which the cloud has to say it.
+    finder: Finder,
+    /// Those whose machines the cloud makes.
     made: BTreeSet<String>,
     /// Those that are made ready.
     ready: BTreeSet<String>,
@@ -60,18 +63,6 @@ pub fn resources(
     Ok(resources)
 }
 
-/// Says of hosts that the cloud makes where they are and by which key they are known, as far as it does.
-pub fn place(hosts: &mut BTreeMap<String, Host>, made: &BTreeSet<String>, state: &InfraState) {
-    for name in made {
-        let Some(host) = hosts.get_mut(name) else { continue };
-        let machine = state.first(&Address::machine(name));
-        let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
-        host.address = given("public_ip").unwrap_or_default();
-        host.private_address = given("private_ip");
-        host.host_key = given("host_key");
-    }
-}
-
 /// The machines that the cloud has of an environment.
 ///
 /// # Errors
@@ -84,15 +75,6 @@ pub fn machines(file: &File, site: &Site) -> Result<InfraState, Failure> {
             }
         },
         None => Ok(InfraState::default()),
-    }
-}
-
-/// The names of the hosts that the cloud makes.
-pub fn made(file: &File, environment: &Environment) -> BTreeSet<String> {
-    let machines = environment.machines.iter().filter(|(_, machine)| machine.made);
-    match file.cloud.is_some() {
-        true => machines.map(|(name, _)| name.clone()).collect(),
-        false => BTreeSet::new(),
     }
 }
 
@@ -117,30 +99,35 @@ impl Ground {
             return Ok(None);
         }
         let ready = host::resources(environment, file.bootstrap.as_ref())?;
+        let finder = Finder::new(file, environment, site);
         Ok(Some(Self {
+            made: finder.made(),
+            finder,
             cloud,
             mesh,
             hosts: Hosts::from_env(),
             known: environment.hosts.clone(),
-            made: made(file, environment),
             ready: ready.keys().map(|address| address.scope().to_owned()).collect(),
         }))
     }
 
     /// The hosts, each with where it is now, if it is anywhere.
-    fn placed(&self, state: &InfraState) -> BTreeMap<String, Host> {
+    fn placed(
+        &self,
+        machines: impl FnOnce() -> Result<InfraState, Failure>,
+    ) -> Result<BTreeMap<String, Host>, Failure> {
         let mut hosts = self.known.clone();
-        place(&mut hosts, &self.made, state);
+        self.finder.find(&mut hosts, machines)?;
         hosts.retain(|name, host| {
             let trusted = !self.made.contains(name) || host.host_key.is_some();
             host.transport == Transport::Ssh && !host.address.is_empty() && trusted
         });
-        hosts
+        Ok(hosts)
     }
 
     /// Looks at the hosts themselves, as far as anything of them is wanted.
     fn look(&self, state: &mut InfraState) -> Result<(), Failure> {
-        let mut hosts = self.placed(state);
+        let mut hosts = self.placed(|| Ok(state.clone()))?;
         for name in &self.made {
             match self.power(name, state).as_deref() {
                 Some("on") => {}
@@ -169,9 +156,7 @@ impl Ground {
         }
         if let Some(mesh) = &self.mesh {
             let devices = mesh.devices()?;
-            for (address, object) in mesh.read(devices.as_deref(), &facts, &self.made) {
-                state.add(address, object);
-            }
+            mesh.read(devices.as_deref(), &facts, &self.made, state);
         }
         Ok(())
     }
@@ -194,11 +179,11 @@ impl Ground {
 
     /// Where a host is now.
     fn reached(&self, name: &str) -> Result<Option<Host>, Failure> {
-        let state = match &self.cloud {
-            Some(cloud) if self.made.contains(name) => cloud.machines_found()?,
-            _ => InfraState::default(),
+        let machines = || match &self.cloud {
+            Some(cloud) => cloud.machines_found(),
+            None => Ok(InfraState::default()),
         };
-        Ok(self.placed(&state).remove(name))
+        Ok(self.placed(machines)?.remove(name))
     }
 }
 

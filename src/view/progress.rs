@@ -295,7 +295,9 @@ impl Story {
     fn noun(&self) -> &'static str {
         match self.part {
             Part::Application | Part::Everything => "release",
-            Part::Infrastructure | Part::NoInfrastructure { .. } => "infrastructure change",
+            Part::Infrastructure | Part::Foundation | Part::NoInfrastructure { .. } => {
+                "infrastructure change"
+            }
         }
     }
 

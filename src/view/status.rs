@@ -332,6 +332,7 @@ mod tests {
     fn desired(services: &[(&str, ServiceSpec)]) -> Desired {
         let host = |name: &str| Host::named(name);
         Desired {
+            addresses: BTreeMap::new(),
             site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
             version: None,
             hosts: services.iter().map(|(name, _)| ((*name).to_owned(), host(name))).collect(),

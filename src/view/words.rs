@@ -245,7 +245,7 @@ pub fn act(act: &Act) -> String {
             duration(*timeout_ms)
         ),
         Act::Stop { containers, grace_s } => {
-            format!("stop {} ({grace_s}s grace)", names(containers))
+            format!("stop and remove {} ({grace_s}s grace)", names(containers))
         }
         Act::Remove { containers } => format!("remove {}", names(containers)),
         Act::RemoveBeside { service, keep, spare } => {
@@ -399,6 +399,13 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} can't be made ready: {}", line(&blocked.detail)),
             "use Debian or Ubuntu, or install Docker there by hand".to_owned(),
         ),
+        BlockedReason::NotOurs => (
+            format!("{} is there, and is not ours", line(&address.to_string())),
+            format!(
+                "`stagecraft import {}` takes it over, or leave it out",
+                line(&address.to_string())
+            ),
+        ),
         BlockedReason::NoDocker => (
             format!("{host} has no Docker"),
             "`stagecraft infra up` installs it, where `bootstrap:` is in stagecraft.yml".to_owned(),
@@ -458,6 +465,13 @@ pub fn note(note: &Note, plan: &Plan) -> String {
         Note::Fixed { address } => {
             format!("{} stays: the cloud does not let go of it.", line(&address.to_string()))
         }
+        Note::HistoryGoes { release } => format!(
+            "the releases on record, up to {release}, are kept on what is replaced alone, and go with it."
+        ),
+        Note::LookedAtLater { address } => format!(
+            "{} can't be looked at yet; the next plan says what of it differs.",
+            line(&address.to_string())
+        ),
         Note::Stranger { host, name } => format!(
             "{} on {} has one of our names but not our mark; it is left alone.",
             line(name),

@@ -86,10 +86,15 @@ impl Status {
         all.find(|node| node.dns_name.trim_end_matches('.').eq_ignore_ascii_case(name))
     }
 
-    /// Says of a host how this machine reaches it over the network; whether it can.
-    pub fn place(&self, host: &mut Host, name: &str) -> bool {
-        let Some(node) = self.named(name).filter(|node| node.online) else { return false };
+    /// Says of a host how this machine reaches it over the network; whether it can. What has its name and
+    /// not the mark is somebody else's.
+    pub fn place(&self, host: &mut Host, name: &str, mark: &str) -> bool {
+        let ours = |node: &&Node| {
+            node.online && node.tags.iter().flatten().any(|tag| tag == mark) && node.ips.is_some()
+        };
+        let Some(node) = self.named(name).filter(ours) else { return false };
         host.address = name.to_owned();
+        host.resolved = node.ips.iter().flatten().next().cloned();
         host.through_tailscale = !self.has_interface;
         // Ed25519 is what every client can check; where the host has another kind alone, that.
         let keys = node.ssh_keys.iter().flatten();
@@ -108,15 +113,17 @@ mod tests {
         let status = Status::read(
             r#"{"BackendState":"Running","TUN":false,"Self":{"ID":"n1","DNSName":"me.t.ts.net."},
             "Peer":{"k":{"ID":"n2","HostName":"app-1","DNSName":"app-1.t.ts.net.","Online":true,
-            "TailscaleIPs":["100.64.0.2"],"Tags":null,
+            "TailscaleIPs":["100.64.0.2"],"Tags":["tag:shop-staging"],
             "sshHostKeys":["ecdsa-sha2-nistp256 B","ssh-ed25519 A"]}}}"#,
         )
         .unwrap();
         let mut host = crate::model::Host::named("app-1");
-        assert!(status.place(&mut host, "app-1.t.ts.net"));
+        assert!(!status.place(&mut host, "app-1.t.ts.net", "tag:shop-production"));
+        assert!(status.place(&mut host, "app-1.t.ts.net", "tag:shop-staging"));
+        assert_eq!(host.resolved.as_deref(), Some("100.64.0.2"));
         assert!(host.through_tailscale);
         assert_eq!(host.host_key.as_deref(), Some("ssh-ed25519 A"));
-        assert!(!status.place(&mut host, "app-2.t.ts.net"));
+        assert!(!status.place(&mut host, "app-2.t.ts.net", "tag:shop-staging"));
         assert_eq!(status.named("app-1.t.ts.net").map(Node::label), Some("app-1"));
     }
 

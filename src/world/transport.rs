@@ -286,6 +286,9 @@ impl Reach {
         if let Some(file) = &host.identity_file {
             list.extend(["-i".into(), file.into()]);
         }
+        if let Some(ip) = &host.resolved {
+            list.extend(["-o".into(), format!("HostName={ip}").into()]);
+        }
         if host.through_tailscale {
             list.extend(["-o".into(), "ProxyCommand=tailscale nc %h %p".into()]);
         }

@@ -290,6 +290,10 @@ impl Account {
             }
             ("GET", ["vpcs"]) => page("vpcs", self.vpcs.values().cloned().collect(), &query),
             ("POST", ["vpcs"]) => self.make_vpc(body),
+            ("GET", ["vpcs", id]) => match self.vpcs.get(*id) {
+                Some(vpc) => ok(200, json!({ "vpc": vpc })),
+                None => absent(),
+            },
             ("PATCH", ["vpcs", id]) => {
                 let Some(vpc) = self.vpcs.get_mut(*id) else { return absent() };
                 vpc["name"] = body["name"].clone();

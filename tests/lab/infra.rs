@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::process::Command;
 use std::sync::Arc;
 
-use crate::digitalocean::{Server, TOKEN};
+use crate::digitalocean::{Fault, Server, TOKEN};
 use crate::harness::{Lab, Ran, copy, edit, get, root, run};
-use crate::shop::{GATEWAY, SECRETS};
-use crate::tailnet::{Device, Key, OAUTH_SECRET, Tailnet};
+use crate::shop::{Following, GATEWAY, SECRETS};
+use crate::tailnet::{Device, HEADSCALE_KEY, Key, OAUTH_SECRET, Tailnet};
 
 const ADDRESSES: [&str; 2] = ["10.99.0.11", "10.99.0.12"];
 /// Where a host's key is.
@@ -61,8 +61,17 @@ struct Shop {
 }
 
 impl Shop {
+    /// On Tailscale.
     fn new() -> Option<Self> {
+        Self::on(|_| "provider: tailscale\n  tailscale: { tailnet_domain: tail1234.ts.net }".into())
+    }
+
+    /// On a network that is configured as `network` says, which is told where the control server is.
+    fn on(network: impl Fn(&str) -> String) -> Option<Self> {
         let lab = Arc::new(Lab::clean()?);
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let tailnet = runtime.block_on(Tailnet::start("0.0.0.0:0"));
+        let control = format!("http://10.99.0.1:{}", tailnet.address.port());
         let folder = copy("fixtures/shop");
         let config = folder.path().join("stagecraft.yml");
         edit(&config, "{ name: app-1, address: 10.99.0.11 }", "app-1");
@@ -70,10 +79,12 @@ impl Shop {
         edit(
             &config,
             "compose: docker-compose.yml",
-            "cloud:\n  provider: digitalocean\n  digitalocean: { region: fra1, size: s-1vcpu-1gb, \
-             image: debian-12-x64, ssh_keys: ['512190'], dns: [shop.example] }\n\
-             network:\n  provider: tailscale\n  tailscale: { tailnet_domain: tail1234.ts.net }\n\
-             bootstrap: { docker: distribution }",
+            &format!(
+                "cloud:\n  provider: digitalocean\n  digitalocean: {{ region: fra1, size: \
+                 s-1vcpu-1gb, image: debian-13-x64, ssh_keys: ['512190'], dns: [shop.example] \
+                 }}\nnetwork:\n  {}\nbootstrap: {{ docker: distribution }}",
+                network(&control)
+            ),
         );
         edit(
             &config,
@@ -83,10 +94,7 @@ impl Shop {
         let secrets = folder.path().join(".stagecraft/secrets");
         std::fs::create_dir_all(&secrets).unwrap();
         std::fs::write(secrets.join("staging.env"), SECRETS).unwrap();
-        let runtime = tokio::runtime::Runtime::new().unwrap();
         let server = runtime.block_on(Server::start());
-        let tailnet = runtime.block_on(Tailnet::start("0.0.0.0:0"));
-        let control = format!("http://10.99.0.1:{}", tailnet.address.port());
         let booted = (lab.clone(), control.clone());
         server.account().boot =
             Some(Box::new(move |ip, data| boot(&booted.0, &booted.1, ip, data)));
@@ -120,6 +128,22 @@ impl Shop {
         run(up.env("TAILSCALE_STANDIN", &client), "").ok();
     }
 
+    /// The next plan of what is below the application is empty, and there is one of everything.
+    #[track_caller]
+    fn is_settled(&self) {
+        let plan = self.run(&["infra", "up", "--dry-run"]).ok();
+        assert!(plan.contains("No changes"), "{plan}");
+        assert_eq!(self.devices(), named(["app-1", "app-2", "laptop"]));
+        assert_eq!(self.tailnet.state().devices.len(), 3);
+        let account = self.server.account();
+        assert_eq!((account.droplets.len(), account.vpcs.len(), account.zones.len()), (2, 1, 1));
+    }
+
+    /// Waits until the control server has heard from a host's client.
+    fn hear_from(&self, host: &str) {
+        self.lab.console(host, "tailscale status >/dev/null 2>&1 || :").ok();
+    }
+
     /// The names of the devices that there are.
     fn devices(&self) -> BTreeSet<String> {
         self.tailnet.state().devices.values().map(|device| device.name.clone()).collect()
@@ -138,6 +162,7 @@ impl Shop {
             .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
             .env("TAILSCALE_BASE_URL", format!("http://{}", self.tailnet.address))
             .env("TS_AUTHKEY", OAUTH_SECRET)
+            .env("HEADSCALE_API_KEY", HEADSCALE_KEY)
             .env("TAILSCALE_STANDIN", self.place.path().join("tailscale"))
             .env("PATH", format!("{}:{}", programs().display(), std::env::var("PATH").unwrap()))
             .env("XDG_RUNTIME_DIR", self.place.path());
@@ -194,4 +219,166 @@ fn from_an_empty_account_to_a_served_request_and_back() {
     // The region's first network can't be deleted.
     let left = (account.droplets.len(), account.firewalls.len(), account.tags.len());
     assert_eq!(left, (0, 0, 0));
+}
+
+#[test]
+fn what_a_person_changes_below_is_seen_and_put_right() {
+    let Some(shop) = Shop::new() else { return };
+    shop.run(&["infra", "up", "--yes"]).ok();
+    shop.is_settled();
+    type Edit = fn(&Shop);
+    let edits: [(&str, Edit); 7] = [
+        ("tags", |shop| {
+            let mut state = shop.tailnet.state();
+            let device = state.devices.values_mut().find(|it| it.name == "app-1").unwrap();
+            device.tags = vec!["tag:shop-production".into()];
+        }),
+        ("key_expiry", |shop| {
+            let mut state = shop.tailnet.state();
+            state.devices.values_mut().for_each(|device| device.key_expiry_disabled = false);
+        }),
+        ("mesh.app-1 is gone", |shop| {
+            shop.tailnet.state().devices.retain(|_, device| device.name != "app-1");
+            shop.hear_from("h1");
+        }),
+        ("\"Stopped\" -> \"Running\"", |shop| {
+            shop.lab.console("h2", "tailscale down").ok();
+        }),
+        ("mesh.app-2", |shop| {
+            shop.lab.console("h2", "tailscale logout").ok();
+        }),
+        ("compose  \"missing\" -> \"installed\"", |shop| {
+            shop.lab.console("h1", "dpkg -P docker-compose-v2").ok();
+        }),
+        ("unattended_upgrades  false -> true", |shop| {
+            let script = "sed -i 's/\"1\"/\"0\"/' /etc/apt/apt.conf.d/20auto-upgrades";
+            shop.lab.console("h1", script).ok();
+        }),
+    ];
+    for (said, edit) in edits {
+        edit(&shop);
+        let plan = shop.run(&["infra", "up", "--dry-run"]).ok();
+        assert!(plan.contains(said), "no {said:?} in:\n{plan}");
+        assert!(plan.contains("changed outside Stagecraft"), "{plan}");
+        shop.run(&["infra", "up", "--yes"]).ok();
+        shop.is_settled();
+    }
+}
+
+#[test]
+fn killed_again_and_again_an_up_goes_on_from_what_there_is() {
+    let Some(shop) = Shop::new() else { return };
+    let mut runs = 0;
+    loop {
+        runs += 1;
+        let mut up = Following::of(shop.command(&["infra", "up"]));
+        // Each time a little later: before the first step, in it, after it, …
+        let killed = up.wait_for_number(1 + runs % 5);
+        if killed {
+            up.signal("KILL");
+        }
+        let ended = up.end();
+        if !killed && ended.code == 0 {
+            break;
+        }
+        assert!(killed, "{}{}", ended.stdout, ended.stderr);
+        assert!(runs < 60, "it never ends");
+    }
+    assert!(runs > 8, "killed only {} times", runs - 1);
+    shop.is_settled();
+    shop.run(&["apply", "--yes"]).ok();
+    assert!(get(GATEWAY, "/").is_ok());
+}
+
+#[test]
+fn no_host_joins_twice_whatever_goes_wrong() {
+    let Some(shop) = Shop::new() else { return };
+    shop.run(&["infra", "up", "--yes"]).ok();
+    let leave = || {
+        shop.tailnet.state().devices.retain(|_, device| device.name == "laptop");
+        ["h1", "h2"].iter().for_each(|host| shop.hear_from(host));
+        shop.tailnet.state().calls = 0;
+    };
+    leave();
+    shop.run(&["infra", "up", "--yes"]).ok();
+    let calls = shop.tailnet.state().calls;
+    assert!(calls > 5, "only {calls} requests");
+    for fault in [Fault::Limit, Fault::Error, Fault::Drop] {
+        for at in 1..=calls {
+            leave();
+            shop.tailnet.state().faults = [(at, fault)].into();
+            let first = shop.run(&["infra", "up", "--yes"]);
+            assert!(!first.stderr.contains(OAUTH_SECRET), "{}", first.stderr);
+            shop.tailnet.state().faults.clear();
+            shop.run(&["infra", "up", "--yes"]).ok();
+            shop.is_settled();
+        }
+    }
+}
+
+#[test]
+fn no_key_is_left_anywhere() {
+    let Some(shop) = Shop::new() else { return };
+    let mut printed = shop.run(&["apply", "--verbose", "--yes"]).ok();
+    printed += &shop.run(&["plan", "--format", "json"]).ok();
+    printed += &shop.run(&["infra", "show", "--format", "json"]).ok();
+    let minted: Vec<String> = {
+        let state = shop.tailnet.state();
+        let keys = state.keys.values().filter(|key| key.used && !key.reusable);
+        keys.map(|key| key.secret.clone()).chain(state.tokens.keys().cloned()).collect()
+    };
+    assert!(minted.len() >= 3, "{minted:?}");
+    let mut secrets = minted;
+    secrets.extend([OAUTH_SECRET.to_owned(), TOKEN.to_owned()]);
+    let places = |secret: &str| -> Vec<String> {
+        let mut found = Vec::new();
+        found.extend(printed.contains(secret).then(|| "printed".to_owned()));
+        let mut grep = Command::new("grep");
+        grep.args(["-rlF", "-e", secret]).arg(shop.folder.path()).arg(shop.place.path());
+        found.extend(run(&mut grep, "").stdout.lines().map(str::to_owned));
+        for host in ["h1", "h2"] {
+            // What an argument or a variable of a process says is in /proc; the words that are looked for
+            // must not be in those of the search itself.
+            shop.lab.put(host, "/mnt/wanted", "600", secret);
+            let script = "cd / && find etc root run tmp var opt srv proc/[0-9]*/cmdline \
+                 proc/[0-9]*/environ -xdev -type f ! -path 'var/lib/docker/*' ! -path 'srv/apt/*' \
+                 -print0 2>/dev/null | xargs -0 grep -lF -f /mnt/wanted 2>/dev/null || :";
+            let said = shop.lab.console(host, script).ok();
+            found.extend(said.lines().map(|line| format!("{host}: {line}")));
+        }
+        found
+    };
+    for secret in &secrets {
+        assert_eq!(places(secret), Vec::<String>::new(), "{secret}");
+    }
+    // Leaked on purpose, it would have been seen, here and there.
+    shop.lab.put("h2", "/var/log/leak", "600", OAUTH_SECRET);
+    std::fs::write(shop.folder.path().join("leak"), OAUTH_SECRET).unwrap();
+    assert_eq!(places(OAUTH_SECRET).len(), 2);
+}
+
+#[test]
+fn headscale_takes_hosts_in_and_lets_them_go() {
+    let network = |control: &str| {
+        format!(
+            "provider: headscale\n  headscale: {{ login_server: '{control}', user: shop, \
+             tailnet_domain: tail1234.ts.net }}"
+        )
+    };
+    let Some(shop) = Shop::on(network) else { return };
+    shop.run(&["infra", "up", "--yes"]).ok();
+    shop.is_settled();
+    let nodes: Vec<bool> =
+        shop.tailnet.state().devices.values().map(|device| device.headscale).collect();
+    assert_eq!(nodes.iter().filter(|it| **it).count(), 2);
+    // A node that is logged out does not come back; it is let in anew.
+    shop.lab.console("h1", "tailscale logout").ok();
+    let plan = shop.run(&["infra", "up", "--dry-run"]).ok();
+    assert!(plan.contains("mesh.app-1"), "{plan}");
+    shop.run(&["infra", "up", "--yes"]).ok();
+    shop.is_settled();
+    shop.run(&["apply", "--yes"]).ok();
+    assert!(get(GATEWAY, "/").is_ok());
+    shop.run(&["infra", "down", "--confirm", "staging"]).ok();
+    assert_eq!(shop.devices(), named(["laptop"]));
 }

@@ -240,7 +240,7 @@ fn resolve(file: &File, name: &str, settings: &EnvironmentSettings) -> Environme
         state: state(file, settings, &machines),
         traefik: settings.traefik.clone(),
         domains: (settings.domain.iter().chain(&settings.domains))
-            .map(|name| name.to_string())
+            .map(|name| name.trim_end_matches('.').to_lowercase())
             .collect(),
         protect: settings.protect,
         branch: settings.ci.as_ref().and_then(|ci| ci.branch.as_ref()).map(|name| name.to_string()),

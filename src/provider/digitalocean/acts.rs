@@ -168,7 +168,7 @@ impl DigitalOcean {
             Kind::Firewall => {
                 // It can name only tags that are there.
                 for tag in value("tags").as_array().into_iter().flatten() {
-                    self.api.post("/v2/tags", &json!({ "name": tag }))?;
+                    self.make_tag(tag.as_str().unwrap_or_default())?;
                 }
                 ("/v2/firewalls", "firewall", self.firewall(object))
             }
@@ -191,6 +191,19 @@ impl DigitalOcean {
         })
     }
 
+    /// Makes a tag, unless it is there.
+    pub(super) fn make_tag(&self, tag: &str) -> Result<(), Refusal> {
+        match self.api.post("/v2/tags", &json!({ "name": tag })) {
+            Err(Refusal::Said { status: 422, message }) => {
+                self.api.get(&format!("/v2/tags/{tag}")).map(|_| ()).map_err(|refusal| {
+                    let absent = refusal.is_absence();
+                    if absent { Refusal::Said { status: 422, message } } else { refusal }
+                })
+            }
+            other => other.map(|_| ()),
+        }
+    }
+
     fn change(
         &self,
         address: &Address,
@@ -203,7 +216,7 @@ impl DigitalOcean {
             Kind::Dns => self.settle_name(address, object),
             Kind::Firewall => {
                 for tag in object.value("tags").and_then(Value::as_array).into_iter().flatten() {
-                    self.api.post("/v2/tags", &json!({ "name": tag }))?;
+                    self.make_tag(tag.as_str().unwrap_or_default())?;
                 }
                 self.api.put(&format!("/v2/firewalls/{id}"), &self.firewall(object)).map(|_| ())
             }
@@ -264,7 +277,7 @@ impl DigitalOcean {
         let (has, wants) = (list(found.attributes.get("tags")), list(object.value("tags")));
         let body = json!({ "resources": [{ "resource_id": id, "resource_type": "droplet" }] });
         for tag in wants.difference(&has) {
-            self.api.post("/v2/tags", &json!({ "name": tag }))?;
+            self.make_tag(tag)?;
             self.api.post(&format!("/v2/tags/{tag}/resources"), &body)?;
         }
         for tag in has.difference(&wants) {

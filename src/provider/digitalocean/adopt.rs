@@ -34,7 +34,8 @@ impl DigitalOcean {
         match address.kind() {
             Kind::Machine => self.mark_machine(address.scope(), id, key),
             Kind::Disk => {
-                self.api.get(&format!("/v2/volumes/{id}"))?;
+                let it = self.api.get(&format!("/v2/volumes/{id}"))?;
+                self.refuse_other(&it["volume"])?;
                 // Its description can't be changed any more.
                 let tag = wanted::disk_mark(&self.site, address).ok_or_else(|| Refusal::Said {
                     status: 422,
@@ -43,11 +44,14 @@ impl DigitalOcean {
                 self.put_tag(&tag, id, "volume")
             }
             Kind::Vpc => {
+                let it = self.api.get(&format!("/v2/vpcs/{id}"))?;
+                self.refuse_other(&it["vpc"])?;
                 let name = wanted::name(&self.site, address.scope());
                 self.api.patch(&format!("/v2/vpcs/{id}"), &json!({ "name": name })).map(|_| ())
             }
             Kind::Firewall => {
                 let mut it = self.api.get(&format!("/v2/firewalls/{id}"))?["firewall"].take();
+                self.refuse_other(&it)?;
                 it["name"] = wanted::name(&self.site, address.scope()).into();
                 // What the API tells besides is not for it to be told.
                 let body = it.as_object_mut().map(|it| {
@@ -64,14 +68,37 @@ impl DigitalOcean {
         }
     }
 
+    /// Whether an object has the mark of another environment.
+    fn refuse_other(&self, it: &Value) -> Result<(), Refusal> {
+        let ours = wanted::mark(&self.site);
+        let is_other = |tag: &&str| {
+            tag.starts_with("stagecraft:") && **tag != ours && !tag.starts_with(&format!("{ours}:"))
+        };
+        let text = |key: &str| it[key].as_str().unwrap_or_default();
+        let described = text("description").starts_with("stagecraft ")
+            && !text("description").starts_with(&read::mark_of(&self.site));
+        let named = text("name").starts_with("stagecraft.")
+            && !text("name").starts_with(&wanted::name(&self.site, ""));
+        match (read::tags(it).find(is_other), described, named) {
+            (Some(tag), ..) => Err(wanted::belongs_to(tag)),
+            (None, true, _) => Err(wanted::belongs_to(text("description"))),
+            (None, false, true) => Err(wanted::belongs_to(text("name"))),
+            (None, false, false) => Ok(()),
+        }
+    }
+
     fn mark_machine(&self, name: &str, id: &str, key: Option<String>) -> Result<(), Refusal> {
         let it = self.api.get(&format!("/v2/droplets/{id}"))?;
+        self.refuse_other(&it["droplet"])?;
         if it["droplet"]["name"] != name {
             self.machine_action(id, json!({ "type": "rename", "name": name }))?;
         }
-        let known: Vec<&str> =
-            read::tags(&it["droplet"]).filter(|tag| hostkey::is_tag(tag)).collect();
-        for tag in key.iter().filter(|_| known.is_empty()) {
+        // The key that was given counts, whatever was said of another before.
+        let known = read::tags(&it["droplet"]).filter(|tag| hostkey::is_tag(tag));
+        for tag in known.filter(|tag| key.as_deref() != Some(tag)) {
+            self.api.delete(&format!("/v2/tags/{tag}"), None)?;
+        }
+        if let Some(tag) = &key {
             self.put_tag(tag, id, "droplet")?;
         }
         // Last of all: with its mark it is ours.
@@ -80,7 +107,7 @@ impl DigitalOcean {
 
     fn put_tag(&self, tag: &str, id: &str, kind: &str) -> Result<(), Refusal> {
         let body = json!({ "resources": [{ "resource_id": id, "resource_type": kind }] });
-        self.api.post("/v2/tags", &json!({ "name": tag }))?;
+        self.make_tag(tag)?;
         self.api.post(&format!("/v2/tags/{tag}/resources"), &body).map(|_| ())
     }
 }

@@ -16,6 +16,9 @@ const ZONE_MARK: &str = "_stagecraft-zone";
 /// What the name of a record that marks others begins with.
 const MARK: &str = "_stagecraft";
 
+/// How many zones are read at once.
+const AT_ONCE: usize = 8;
+
 /// A zone, and a name in it.
 struct Place<'a> {
     zone: &'a str,
@@ -23,7 +26,7 @@ struct Place<'a> {
     label: &'a str,
 }
 
-/// The zone that a name is in, of several, and the name in it.
+/// The zone that a name is in, of several.
 pub fn zone_of<'a>(name: &str, zones: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let within = |zone: &&str| name == *zone || name.ends_with(&format!(".{zone}"));
     zones.filter(within).max_by_key(|zone| zone.len())
@@ -78,13 +81,21 @@ impl DigitalOcean {
         machines: &BTreeMap<String, Address>,
         state: &mut InfraState,
     ) -> Result<(), Refusal> {
-        let zones = self.list("/v2/domains", "domains")?;
+        let zones = match self.list("/v2/domains", "domains") {
+            // A token that may not see names is enough where none are asked for.
+            Err(Refusal::Said { status: 403, .. }) if self.zones.is_empty() => return Ok(()),
+            zones => zones?,
+        };
         let zones: Vec<&str> = zones.iter().filter_map(|it| it["name"].as_str()).collect();
-        let looked: Vec<Result<Vec<Value>, Refusal>> = std::thread::scope(|scope| {
-            let looks: Vec<_> =
-                zones.iter().map(|zone| scope.spawn(|| self.records(zone, ""))).collect();
-            looks.into_iter().map(super::joined).collect()
-        });
+        let mut looked: Vec<Result<Vec<Value>, Refusal>> = Vec::new();
+        // A few at a time: the API counts requests.
+        for some in zones.chunks(AT_ONCE) {
+            looked.extend(std::thread::scope(|scope| {
+                let looks = some.iter().map(|zone| scope.spawn(|| self.records(zone, "")));
+                let looks: Vec<_> = looks.collect();
+                looks.into_iter().map(super::joined).collect::<Vec<_>>()
+            }));
+        }
         for (zone, records) in zones.into_iter().zip(looked) {
             let records = records?;
             let begun = self.zones.contains(zone) && is_new(&records) && self.has_begun(zone)?;
@@ -159,9 +170,11 @@ impl DigitalOcean {
         // A zone has no mark from the start; so that it is known whose it is, a tag says it before.
         let tag = self.beginning(zone);
         match self.api.get(&format!("/v2/domains/{zone}")) {
+            // Somebody else has been faster; it is theirs, and serves all the same.
+            Ok(_) if !self.has_begun(zone)? => return Ok(()),
             Ok(_) => {}
             Err(refusal) if refusal.is_absence() => {
-                self.api.post("/v2/tags", &json!({ "name": tag }))?;
+                self.make_tag(&tag)?;
                 match self.api.post("/v2/domains", &json!({ "name": zone })) {
                     Ok(_) => {}
                     // Whether it was done is seen at once: a zone is there or not.
@@ -234,48 +247,42 @@ impl DigitalOcean {
         }
     }
 
-    fn existing_zone(&self, name: &str) -> Result<String, Refusal> {
-        let zones = self.list("/v2/domains", "domains")?;
-        let zones = zones.iter().filter_map(|it| it["name"].as_str());
+    fn zone_for<'a>(
+        &self,
+        name: &str,
+        zones: impl Iterator<Item = &'a str>,
+    ) -> Result<String, Refusal> {
         zone_of(name, zones).map(str::to_owned).ok_or_else(|| {
-            let message = format!("the account has no zone for {name}");
+            let message = format!("there is no zone for {name}");
             Refusal::Said { status: 404, message }
         })
     }
 
-    /// Makes a name say the addresses that it should, and nothing else.
+    /// Makes a name say the addresses that it should, and nothing else. At no time does it say none.
     pub(super) fn settle_name(&self, address: &Address, object: &InfraSpec) -> Result<(), Refusal> {
         let _alone = self.alone_with_names();
-        let zone = self.existing_zone(address.scope())?;
-        let place = Place::new(address.scope(), &zone);
+        let name = address.scope();
+        let zone = self.zone_for(name, self.zones.iter().map(String::as_str))?;
+        let place = Place::new(name, &zone);
         let all = self.records(place.zone, "")?;
-        let ours = all.iter().any(|it| it["name"] == place.mark() && it["data"] == self.marking());
-        let there = |it: &&Value| it["type"] == "A" && it["name"] == place.label;
-        if !ours && all.iter().any(|it| there(&it)) {
-            let message = format!(
-                "{} has an address already that is not ours; `stagecraft import {address} {}` takes it over",
-                address.scope(),
-                address.scope()
-            );
-            return Err(Refusal::Said { status: 409, message });
-        }
+        self.refuse_conflict(address, &place, &all)?;
         self.put_mark(place.zone, &place.mark())?;
         let ttl = object.value("ttl").cloned().unwrap_or_default();
         let wanted = self.addresses(object)?;
         let path = format!("/v2/domains/{}/records", place.zone);
-        let mut has = Vec::new();
+        let there = |it: &&Value| it["type"] == "A" && it["name"] == place.label;
+        let (mut has, mut surplus) = (Vec::new(), Vec::new());
         for record in all.iter().filter(there) {
             let ip = record["data"].as_str().unwrap_or_default().to_owned();
-            let id = read::text(&record["id"]);
             if !wanted.contains(&ip) || has.contains(&ip) {
-                self.api.delete(&format!("{path}/{id}"), None)?;
-            } else {
-                if record["ttl"] != ttl {
-                    let body = json!({ "type": "A", "ttl": ttl });
-                    self.api.put(&format!("{path}/{id}"), &body)?;
-                }
-                has.push(ip);
+                surplus.push(read::text(&record["id"]));
+                continue;
             }
+            if record["ttl"] != ttl {
+                let body = json!({ "type": "A", "ttl": ttl });
+                self.api.put(&format!("{path}/{}", read::text(&record["id"])), &body)?;
+            }
+            has.push(ip);
         }
         for ip in wanted.iter().filter(|ip| !has.contains(ip)) {
             let body = json!({ "type": "A", "name": place.label, "data": ip, "ttl": ttl });
@@ -284,7 +291,32 @@ impl DigitalOcean {
                 Ok(records.iter().any(|it| there(&it) && it["data"] == *ip))
             })?;
         }
-        Ok(())
+        surplus.iter().try_for_each(|id| self.api.delete(&format!("{path}/{id}"), None))
+    }
+
+    /// Whether something at a name is somebody else's. What is said beside an address would lead
+    /// elsewhere, and a name that is another's name can have no address.
+    fn refuse_conflict(
+        &self,
+        address: &Address,
+        place: &Place<'_>,
+        all: &[Value],
+    ) -> Result<(), Refusal> {
+        let marking = self.marking();
+        let ours = all.iter().any(|it| it["name"] == place.mark() && it["data"] == marking);
+        let kinds: &[&str] = if ours { &["AAAA", "CNAME"] } else { &["A", "AAAA", "CNAME"] };
+        let there =
+            |it: &&Value| it["name"] == place.label && kinds.iter().any(|kind| it["type"] == *kind);
+        let Some(found) = all.iter().find(there) else { return Ok(()) };
+        let (name, kind) = (address.scope(), read::text(&found["type"]));
+        let message = match kind == "A" {
+            true => format!(
+                "{name} has an address already that is not ours; `stagecraft import {address} {name}` \
+                 takes it over"
+            ),
+            false => format!("{name} has a record {kind} already that is not ours; remove it"),
+        };
+        Err(Refusal::Said { status: 409, message })
     }
 
     /// The public addresses of the machines that a name leads to.
@@ -307,20 +339,21 @@ impl DigitalOcean {
         Ok(ips)
     }
 
-    /// Takes a name away, and last of all its mark.
+    /// Takes a name away, and last of all its mark, in whichever zone that is.
     pub(super) fn remove_name(&self, address: &Address) -> Result<(), Refusal> {
         let _alone = self.alone_with_names();
-        let zone = match self.existing_zone(address.scope()) {
-            Err(refusal) if refusal.is_absence() => return Ok(()),
-            other => other?,
-        };
-        let place = Place::new(address.scope(), &zone);
-        let mut all = self.records(place.zone, "")?;
-        all.sort_by_key(|it| it["type"] == "TXT");
-        for record in &all {
-            let is_name = record["type"] == "A" && record["name"] == place.label;
-            let is_mark = record["name"] == place.mark() && record["data"] == self.marking();
-            if is_name || is_mark {
+        let zones = self.list("/v2/domains", "domains")?;
+        let within = |zone: &&str| zone_of(address.scope(), [*zone].into_iter()).is_some();
+        for zone in zones.iter().filter_map(|it| it["name"].as_str()).filter(within) {
+            let place = Place::new(address.scope(), zone);
+            let mut all = self.records(zone, "")?;
+            let is_mark = |it: &Value| it["name"] == place.mark() && it["data"] == self.marking();
+            if !all.iter().any(is_mark) {
+                continue;
+            }
+            all.sort_by_key(|it| it["type"] == "TXT");
+            let is_name = |it: &Value| it["type"] == "A" && it["name"] == place.label;
+            for record in all.iter().filter(|it| is_name(it) || is_mark(it)) {
                 let id = read::text(&record["id"]);
                 self.api.delete(&format!("/v2/domains/{zone}/records/{id}"), None)?;
             }
@@ -331,17 +364,34 @@ impl DigitalOcean {
     /// Marks a zone or a name that somebody else has made.
     pub(super) fn adopt_name(&self, address: &Address) -> Result<(), Refusal> {
         if address.kind() == crate::model::Kind::Zone {
-            self.api.get(&format!("/v2/domains/{}", address.scope()))?;
+            let records = self.records(address.scope(), "")?;
+            self.refuse_other_mark(&records, ZONE_MARK)?;
             return self.put_mark(address.scope(), ZONE_MARK);
         }
-        let zone = self.existing_zone(address.scope())?;
+        let zone = self.zone_for(address.scope(), self.zones.iter().map(String::as_str))?;
         let place = Place::new(address.scope(), &zone);
         let records = self.records(place.zone, "")?;
+        self.refuse_other_mark(&records, &place.mark())?;
         if !records.iter().any(|it| it["type"] == "A" && it["name"] == place.label) {
             let message = format!("{} has no A record", address.scope());
             return Err(Refusal::Said { status: 404, message });
         }
         self.put_mark(place.zone, &place.mark())
+    }
+}
+
+impl DigitalOcean {
+    /// Whether the mark of another environment is there already.
+    fn refuse_other_mark(&self, records: &[Value], mark: &str) -> Result<(), Refusal> {
+        let marking = self.marking();
+        let other = records.iter().find(|it| {
+            let data = it["data"].as_str().unwrap_or_default();
+            it["name"] == mark && data.starts_with("stagecraft ") && data != marking
+        });
+        match other {
+            Some(other) => Err(wanted::belongs_to(other["data"].as_str().unwrap_or_default())),
+            None => Ok(()),
+        }
     }
 }
 

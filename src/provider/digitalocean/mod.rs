@@ -45,7 +45,7 @@ impl DigitalOcean {
     /// There is no token.
     pub fn open(settings: &stagecraft::DigitalOcean, site: &Site) -> Result<Self, Failure> {
         let token = token::find(&settings.token_env, &|name| std::env::var(name).ok())?;
-        let zones = settings.dns.iter().map(|zone| zone.to_string()).collect();
+        let zones = settings.dns.iter().map(|zone| wanted::zone_name(&zone.value)).collect();
         let base = std::env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| BASE.to_owned());
         Ok(Self {
             api: Api::new(&base, &token),

@@ -10,13 +10,18 @@ use crate::model::{Address, FIXED, InfraObject, Site};
 
 /// The part of a description that says whose an object is: `stagecraft shop/staging disk.db-1/data`.
 pub fn description(site: &Site, address: &Address) -> String {
-    format!("stagecraft {} {address}", site.mark())
+    format!("{}{address}", mark_of(site))
+}
+
+/// What such a description begins with.
+pub fn mark_of(site: &Site) -> String {
+    format!("stagecraft {} ", site.mark())
 }
 
 /// The address in a description of ours.
 fn described(site: &Site, object: &Value) -> Option<Address> {
     let text = object["description"].as_str()?;
-    text.strip_prefix(&format!("stagecraft {} ", site.mark()))?.parse().ok()
+    text.strip_prefix(&mark_of(site))?.parse().ok()
 }
 
 /// The address of something whose name is `stagecraft.shop.staging.REST`.

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
+use super::super::http::Refusal;
 use super::dns;
 use super::rules::{ANYWHERE, text};
 use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
@@ -23,6 +24,17 @@ const PUBLIC_PORTS: [&str; 2] = ["80", "443"];
 /// The tag that marks what is an environment's.
 pub fn mark(site: &Site) -> String {
     format!("stagecraft:{}:{}", site.project, site.environment)
+}
+
+/// A zone's name as the API has it.
+pub fn zone_name(zone: &str) -> String {
+    zone.trim_end_matches('.').to_lowercase()
+}
+
+/// What something is refused with that has the mark of another environment.
+pub fn belongs_to(mark: &str) -> Refusal {
+    let message = format!("it is another environment's already: `{mark}`");
+    Refusal::Said { status: 409, message }
 }
 
 /// The tag of an environment's gateways.
@@ -194,7 +206,8 @@ impl Wanted<'_> {
 
     /// The zones that are asked for, and in them the environment's domains, which lead to its gateways.
     fn names(&mut self, environment: &Environment) -> Result<(), Failure> {
-        let zones: Vec<&str> = self.settings.dns.iter().map(|zone| zone.value.as_ref()).collect();
+        let zones: Vec<String> =
+            self.settings.dns.iter().map(|zone| zone_name(&zone.value)).collect();
         if zones.is_empty() {
             return Ok(());
         }
@@ -204,7 +217,7 @@ impl Wanted<'_> {
         let made = environment.machines.iter().filter(|(_, machine)| machine.made);
         let gateways: Vec<&String> = made.map(|(host, _)| host).filter(is_gateway).collect();
         for domain in &environment.domains {
-            let Some(zone) = dns::zone_of(domain, zones.iter().copied()) else {
+            let Some(zone) = dns::zone_of(domain, zones.iter().map(String::as_str)) else {
                 return Err(Failure::new(format!("`{domain}` is in no zone of `dns`"))
                     .hint("add its zone to `dns` under `cloud: { digitalocean: … }`"));
             };
@@ -217,7 +230,9 @@ impl Wanted<'_> {
             let data: Vec<String> = machines.iter().map(Address::to_string).collect();
             let attributes =
                 [("data", data.into(), Rule::InPlace), ("ttl", TTL.into(), Rule::InPlace)];
-            let after = machines.into_iter().chain([Address::zone(zone)]);
+            // Whoever is led to a host should find one.
+            let ready = gateways.iter().flat_map(|h| [Address::bootstrap(h), Address::mesh(h)]);
+            let after = machines.into_iter().chain(ready).chain([Address::zone(zone)]);
             self.add(Address::dns(domain, "A"), domain.clone(), attributes, after);
             self.add(Address::zone(zone), zone.to_owned(), [], []);
         }

@@ -14,7 +14,7 @@ if [ -r /etc/os-release ]; then
   (. /etc/os-release; say id "${ID-}"; say version "${VERSION_ID-}"; say codename "${VERSION_CODENAME-}")
 fi
 if has docker; then
-  say docker yes
+  if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then say docker answers; else say docker silent; fi
   if docker compose version >/dev/null 2>&1; then say compose yes; fi
 fi
 if has apt-config && dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^install ok installed'; then
@@ -25,6 +25,18 @@ if has tailscale; then say tailscale "$(tailscale status --json 2>/dev/null | tr
 say end .
 "#;
 
+/// How far a host's Docker engine is there.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Docker {
+    /// There is not even the command.
+    #[default]
+    Absent,
+    /// The command is there, and no engine answers.
+    Silent,
+    /// It answers.
+    Answers,
+}
+
 /// What is on a host.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Facts {
@@ -34,8 +46,8 @@ pub struct Facts {
     pub version: String,
     /// Whether commands run as root there.
     pub root: bool,
-    /// Whether there is a `docker` command.
-    pub docker: bool,
+    /// Whether there is a Docker engine.
+    pub docker: Docker,
     /// Whether Docker has the Compose plugin.
     pub compose: bool,
     /// Whether it installs security updates by itself.
@@ -50,6 +62,11 @@ impl Facts {
     /// Whether it is of a sort that can be made ready.
     pub fn is_supported(&self) -> bool {
         ["debian", "ubuntu"].contains(&self.id.as_str())
+    }
+
+    /// Whether an engine answers.
+    pub fn has_docker(&self) -> bool {
+        self.docker == Docker::Answers
     }
 
     /// The system and its version, for people.
@@ -75,7 +92,8 @@ pub fn read(output: &Output) -> Result<Facts, Blocked> {
             "user" => facts.root = rest == "0",
             "id" => facts.id = rest.to_owned(),
             "version" => facts.version = rest.to_owned(),
-            "docker" => facts.docker = true,
+            "docker" if rest == "answers" => facts.docker = Docker::Answers,
+            "docker" => facts.docker = Docker::Silent,
             "compose" => facts.compose = true,
             "upgrades" => facts.upgrades = true,
             "engine" => facts.engine = Some(rest.to_owned()),
@@ -105,9 +123,9 @@ mod tests {
 
     #[test]
     fn facts_are_read_and_half_an_answer_is_none() {
-        let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker yes\ntailscale {}\nend .\n";
+        let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker answers\ntailscale {}\nend .\n";
         let facts = read(&answer(whole)).unwrap();
-        assert!(facts.root && facts.docker && !facts.compose && facts.is_supported());
+        assert!(facts.root && facts.has_docker() && !facts.compose && facts.is_supported());
         assert_eq!(facts.system(), "debian 12");
         assert_eq!(facts.tailscale.as_deref(), Some("{}"));
         let half = read(&answer("user 0\nid debian\n")).unwrap_err();

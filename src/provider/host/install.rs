@@ -9,11 +9,12 @@ use crate::model::{Failure, Host, InfraSpec};
 use crate::world::quote::quote;
 
 /// Functions for installing packages. `quiet` runs a command, and shows its last lines and gives up when
-/// it fails; `candidate` says which version of a package could be had.
+/// it fails; `candidate` says which version of a package could be had. Nothing that is there is removed for
+/// something that comes.
 pub const PACKAGES: &str = r#"set -u
 LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-DEBIAN_FRONTEND=noninteractive
-export LC_ALL PATH DEBIAN_FRONTEND
+DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+export LC_ALL PATH DEBIAN_FRONTEND NEEDRESTART_MODE
 umask 022
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -25,42 +26,52 @@ quiet() {
   give_up "this failed: $*"
 }
 # A new machine may still be at its own first installations.
-if has cloud-init; then cloud-init status --wait >/dev/null 2>&1 || :; fi
+if has cloud-init; then timeout 600 cloud-init status --wait >/dev/null 2>&1 || :; fi
 # What was interrupted in the middle is finished before anything else.
 for pause in 1 2 5 10 20 30 60 0; do
   [ -n "$(dpkg --audit 2>/dev/null)" ] || break
-  dpkg --configure -a >"$work/log" 2>&1 </dev/null && break
+  dpkg --force-confdef --force-confold --configure -a >"$work/log" 2>&1 </dev/null && break
   sleep "$pause"
 done
 updated=
+# The lists may be locked by the machine's own first update, which takes minutes.
 update() {
   [ -z "$updated" ] || return 0
-  for pause in 2 5 10 20 0; do
-    apt-get update -q >"$work/log" 2>&1 </dev/null && { updated=yes; return 0; }
+  for pause in 2 5 10 20 40 60 80 100 0; do
+    apt-get update -q -o APT::Update::Error-Mode=any >"$work/log" 2>&1 </dev/null && { updated=yes; return 0; }
+    grep -q 'Could not get lock\|Temporary failure\|Could not resolve\|timed out' "$work/log" || break
     sleep "$pause"
   done
   tail -n 15 "$work/log" >&2
   give_up 'the lists of packages could not be had: apt-get update'
 }
 candidate() { apt-cache policy "$1" 2>/dev/null | sed -n 's/^ *Candidate: //p' | grep -v '^(none)'; }
-install() { quiet apt-get install -y -q --no-install-recommends \
-  -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"; }
+packages() {
+  quiet apt-get install -y -q --no-install-recommends --no-remove -o DPkg::Lock::Timeout=300 \
+    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold "$@"
+}
 . /etc/os-release
 "#;
 
-/// Docker's own repository.
-const FROM_DOCKER: &str = r#"
-if [ ! -e /etc/apt/sources.list.d/docker.list ]; then
+/// Docker's own repository, unless its packages can be had already. That it serves this system is seen
+/// before apt is told of it: an entry that it can't follow breaks every update.
+const REPOSITORY: &str = r#"
+repository() {
   update
-  install ca-certificates curl
-  install -d -m 755 /etc/apt/keyrings 2>/dev/null || mkdir -p /etc/apt/keyrings
-  quiet curl -fsSL "https://download.docker.com/linux/$ID/gpg" -o /etc/apt/keyrings/docker.asc
-  chmod a+r /etc/apt/keyrings/docker.asc
-  printf 'deb [arch=%s signed-by=/etc/apt/keyrings/docker.asc] https://download.docker.com/linux/%s %s stable\n' \
-    "$(dpkg --print-architecture)" "$ID" "$VERSION_CODENAME" >"$work/docker.list"
-  mv "$work/docker.list" /etc/apt/sources.list.d/docker.list
+  [ -z "$(candidate "$1")" ] || return 0
+  packages ca-certificates curl
+  at=https://download.docker.com/linux/$ID
+  quiet curl -fsSL "$at/dists/$VERSION_CODENAME/Release" -o "$work/release"
+  mkdir -p /etc/apt/keyrings
+  quiet curl -fsSL "$at/gpg" -o "$work/docker.asc"
+  chmod a+r "$work/docker.asc"
+  mv "$work/docker.asc" /etc/apt/keyrings/stagecraft-docker.asc
+  printf 'deb [arch=%s signed-by=/etc/apt/keyrings/stagecraft-docker.asc] %s %s stable\n' \
+    "$(dpkg --print-architecture)" "$at" "$VERSION_CODENAME" >"$work/docker.list"
+  mv "$work/docker.list" /etc/apt/sources.list.d/stagecraft-docker.list
   updated=
-fi
+  update
+}
 "#;
 
 /// Which packages there are differs: Docker's, Ubuntu's, and Debian's, which was version 1 until Debian 12.
@@ -71,12 +82,6 @@ compose_package() {
   done
   case $(candidate docker-compose) in 1.* | '') ;; *) echo docker-compose ;; esac
 }
-if ! docker compose version >/dev/null 2>&1; then
-  update
-  package=$(compose_package)
-  [ -n "$package" ] || give_up "$PRETTY_NAME has no package of the Compose plugin; set \`bootstrap: { docker: docker }\`"
-  install "$package"
-fi
 "#;
 
 const ENGINE: &str = r#"
@@ -101,7 +106,7 @@ const UPGRADES: &str = r#"
 on() { case $(apt-config dump "APT::Periodic::$1") in *'"0"'* | '') return 1 ;; esac; }
 if ! dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^install ok installed'; then
   update
-  install unattended-upgrades
+  packages unattended-upgrades
 fi
 if ! on Update-Package-Lists || ! on Unattended-Upgrade; then
   printf 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n' >"$work/periodic"
@@ -114,27 +119,44 @@ fi
 /// # Errors
 /// The host is of a sort that is not supported.
 pub fn script(host: &Host, facts: &Facts, wanted: &InfraSpec) -> Result<String, Failure> {
-    if !facts.root {
-        return Err(Failure::new(format!("{}: packages are installed by root alone", host.name))
-            .hint("set `user: root` at the host"));
-    }
+    is_root(host, facts)?;
     let text = |name: &str| wanted.value(name).and_then(Value::as_str);
     let mut parts = vec![PACKAGES.to_owned()];
     if text("docker").is_some() {
-        if !facts.docker {
+        let distribution = text("source") == Some("distribution");
+        if !(facts.has_docker() && facts.compose) {
             is_supported(host, facts)?;
-            let packages = match text("source") {
-                Some("distribution") => "update\ninstall docker.io\n".to_owned(),
-                _ => format!(
-                    "{FROM_DOCKER}update\n\
-                     install docker-ce docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin\n"
-                ),
-            };
+            parts.push(REPOSITORY.to_owned());
+            parts.push(COMPOSE.to_owned());
+        }
+        if !facts.compose && distribution {
+            // Said before anything is installed.
+            parts.push(
+                "update\n[ -n \"$(compose_package)\" ] || give_up \"$PRETTY_NAME has no package of the \
+                 Compose plugin; set \\`bootstrap: { docker: docker }\\`\"\n"
+                    .to_owned(),
+            );
+        }
+        if !facts.has_docker() {
             parts.push(configuration(facts));
-            parts.push(packages);
+            // Debian has the command in a package of its own from 13 on.
+            let packages = match distribution {
+                true => {
+                    "update\nset -- docker.io\n[ -z \"$(candidate docker-cli)\" ] || set -- \"$@\" docker-cli\n\
+                         packages \"$@\"\n"
+                }
+                false => {
+                    "repository docker-ce\npackages docker-ce docker-ce-cli containerd.io docker-buildx-plugin\n"
+                }
+            };
+            parts.push(packages.to_owned());
         }
         if !facts.compose {
-            parts.push(COMPOSE.to_owned());
+            let packages = match distribution {
+                true => "packages \"$(compose_package)\"\n",
+                false => "repository docker-compose-plugin\npackages docker-compose-plugin\n",
+            };
+            parts.push(packages.to_owned());
         }
         parts.push(ENGINE.to_owned());
     }
@@ -143,6 +165,15 @@ pub fn script(host: &Host, facts: &Facts, wanted: &InfraSpec) -> Result<String, 
         parts.push(UPGRADES.to_owned());
     }
     Ok(parts.concat())
+}
+
+/// Whether we are somebody there who may set it up.
+pub fn is_root(host: &Host, facts: &Facts) -> Result<(), Failure> {
+    match facts.root {
+        true => Ok(()),
+        false => Err(Failure::new(format!("{} is set up by root alone", host.name))
+            .hint("set `user: root` at the host")),
+    }
 }
 
 /// Whether packages can be installed there.
@@ -186,8 +217,87 @@ fn configuration(facts: &Facts) -> String {
 }
 
 #[cfg(test)]
+#[allow(clippy::panic, reason = "a test may panic")]
 mod tests {
     use super::*;
+    use crate::model::{Attribute, Rule};
+
+    /// Runs a script on a made-up system, where `apt-get`, `curl` and the like note what they are asked.
+    fn rehearse(script: &str) -> (bool, String, String) {
+        let folder = tempfile::tempdir().unwrap();
+        let place = |name: &str| folder.path().join(name);
+        let put = |name: &str, text: &str| {
+            use std::os::unix::fs::PermissionsExt;
+            std::fs::write(place(name), format!("#!/bin/sh\n{text}\n")).unwrap();
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(place(name), mode).unwrap();
+        };
+        for name in ["apt-get", "curl", "systemctl", "service", "mkdir", "mv", "chmod"] {
+            let calls = place("calls");
+            put(name, &format!("echo {name} \"$@\" >>{}", calls.display()));
+        }
+        // After the installation there is an engine.
+        put("docker", "exit 0");
+        put("dpkg", "[ \"$1\" = --audit ] || echo amd64");
+        put("dpkg-query", "exit 1");
+        put("apt-config", "exit 0");
+        put("apt-cache", "exit 0");
+        let release = "ID=debian VERSION_ID=13 VERSION_CODENAME=trixie PRETTY_NAME='Debian 13'";
+        let script = script.replace(". /etc/os-release", release).replace(
+            "PATH=$PATH:/usr/local/sbin",
+            &format!("PATH={}:$PATH:/usr/local/sbin", folder.path().display()),
+        );
+        let script = script.replace(">/etc/apt", ">/dev/null #").replace("tail -n 15", "cat");
+        let output = std::process::Command::new("sh").arg("-c").arg(script).output().unwrap();
+        let calls = std::fs::read_to_string(place("calls")).unwrap_or_default();
+        (output.status.success(), calls, String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    fn wanted(source: &str) -> InfraSpec {
+        let attribute = |value: Value| Attribute { value, rule: Rule::InPlace };
+        let attributes = [
+            ("docker".to_owned(), attribute("installed".into())),
+            ("source".to_owned(), attribute(source.into())),
+            ("unattended_upgrades".to_owned(), attribute(true.into())),
+        ];
+        InfraSpec { name: "app-1".into(), attributes: attributes.into() }
+    }
+
+    #[test]
+    fn dockers_own_packages_come_from_its_repository() {
+        let facts = Facts { id: "debian".into(), root: true, ..Facts::default() };
+        let script = script(&Host::named("app-1"), &facts, &wanted("docker")).unwrap();
+        let (done, calls, said) = rehearse(&script);
+        assert!(done, "{said}\n{calls}");
+        let order = [
+            "curl -fsSL https://download.docker.com/linux/debian/dists/trixie/Release",
+            "curl -fsSL https://download.docker.com/linux/debian/gpg",
+            "stagecraft-docker.list",
+            "docker-ce docker-ce-cli containerd.io docker-buildx-plugin",
+            "docker-compose-plugin",
+            "unattended-upgrades",
+        ];
+        let mut from = 0;
+        for part in order {
+            let at = calls[from..].find(part);
+            from += at.unwrap_or_else(|| panic!("no {part:?} after {from} in:\n{calls}"));
+        }
+        assert!(
+            calls
+                .lines()
+                .filter(|line| line.contains(" install "))
+                .all(|line| { line.contains("--no-remove") && line.contains("--force-confold") })
+        );
+    }
+
+    #[test]
+    fn a_distribution_without_the_plugin_is_told_before_anything_is_installed() {
+        let facts = Facts { id: "debian".into(), root: true, ..Facts::default() };
+        let script = script(&Host::named("app-1"), &facts, &wanted("distribution")).unwrap();
+        let (done, calls, said) = rehearse(&script);
+        assert!(!done && said.contains("Debian 13 has no package of the Compose plugin"), "{said}");
+        assert!(!calls.contains(" install "), "{calls}");
+    }
 
     #[test]
     fn the_engines_own_settings_stay() {

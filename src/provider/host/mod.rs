@@ -11,8 +11,8 @@ use serde_json::json;
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-pub use inspect::Facts;
-pub use install::{PACKAGES, is_supported};
+pub use inspect::{Docker, Facts};
+pub use install::{PACKAGES, is_root, is_supported};
 
 use crate::config::stagecraft::{Bootstrap, DockerSource, Environment};
 use crate::model::{
@@ -53,7 +53,7 @@ pub fn resources(
             continue;
         }
         if let Some(image) = machine.filter(|_| made).and_then(|machine| machine.image.as_deref()) {
-            supports(name, image)?;
+            supports(name, image, wanted.docker)?;
         }
         resources.insert(Address::bootstrap(name), resource(name, wanted, made));
     }
@@ -86,7 +86,14 @@ fn resource(name: &str, wanted: &Bootstrap, made: bool) -> Resource {
 }
 
 /// Whether an image's name promises a system that can be made ready. A number promises nothing.
-fn supports(host: &str, image: &str) -> Result<(), Failure> {
+fn supports(host: &str, image: &str, source: DockerSource) -> Result<(), Failure> {
+    let old = ["debian-10", "debian-11", "debian-12", "ubuntu-20"];
+    if source == DockerSource::Distribution && old.iter().any(|name| image.starts_with(name)) {
+        let what = format!("{host} would have {image}, which has no package of the Compose plugin");
+        return Err(
+            Failure::new(what).hint("use a later image, or set `bootstrap: { docker: docker }`")
+        );
+    }
     let other = ["fedora", "centos", "rocky", "alma", "freebsd", "coreos", "opensuse", "arch"];
     match other.iter().any(|name| image.starts_with(name)) {
         true => Err(Failure::new(format!("{host} would have {image}, which can't be made ready"))
@@ -184,17 +191,19 @@ const LINES: usize = 15;
 /// What is on a host, as attributes to compare; none where nothing of it is there. A host that can't be
 /// made ready is blocked.
 pub fn read(facts: &Facts, name: &str, made: bool) -> Result<Option<InfraObject>, Blocked> {
-    if !facts.docker && !facts.is_supported() {
+    if facts.docker == Docker::Absent && !facts.is_supported() {
         let detail = format!("it has {}", facts.system());
         return Err(Blocked { reason: BlockedReason::Unsupported, detail });
     }
-    if !facts.docker && !facts.upgrades {
-        return Ok(None);
-    }
-    let there = |it: bool| if it { INSTALLED } else { "missing" };
+    let docker = match facts.docker {
+        Docker::Absent => return Ok(None),
+        Docker::Silent => "does not answer",
+        Docker::Answers => INSTALLED,
+    };
+    let compose = if facts.compose { INSTALLED } else { "missing" };
     let mut attributes = BTreeMap::from([
-        ("docker".to_owned(), json!(there(facts.docker))),
-        ("compose".to_owned(), json!(there(facts.compose))),
+        ("docker".to_owned(), json!(docker)),
+        ("compose".to_owned(), json!(compose)),
     ]);
     // Where nothing can be installed, Docker is there by somebody's hand, and the rest is theirs, too.
     if facts.is_supported() {
@@ -253,9 +262,11 @@ mod tests {
     #[test]
     fn images_of_other_systems_are_refused_before_anything_is_made() {
         for image in ["debian-12-x64", "ubuntu-24-04-x64", "docker-20-04", "1234567"] {
-            assert!(supports("app-1", image).is_ok(), "{image}");
+            assert!(supports("app-1", image, DockerSource::Docker).is_ok(), "{image}");
         }
-        let refused = supports("app-1", "fedora-42-x64").unwrap_err();
+        let refused = supports("app-1", "fedora-42-x64", DockerSource::Docker).unwrap_err();
+        let old = supports("app-1", "debian-12-x64", DockerSource::Distribution).unwrap_err();
+        assert!(old.what.ends_with("no package of the Compose plugin"), "{}", old.what);
         assert_eq!(refused.what, "app-1 would have fedora-42-x64, which can't be made ready");
     }
 
@@ -267,7 +278,7 @@ mod tests {
         let blocked = read(&other, "app-1", true).unwrap_err();
         assert_eq!(blocked.reason, BlockedReason::Unsupported);
         // Where Docker is there already, nothing of the system matters.
-        let own = Facts { docker: true, compose: true, ..other };
+        let own = Facts { docker: Docker::Answers, compose: true, ..other };
         assert!(read(&own, "app-1", true).unwrap().is_some());
     }
 }

@@ -166,8 +166,7 @@ impl Control {
                 name: text("givenName"),
                 ips: list("ipAddresses"),
                 tags: list("tags"),
-                // No time, or a year before any computer, is never.
-                expires: it["expiry"].as_str().is_some_and(|time| !time.starts_with("0001-")),
+                expires: false,
             },
         }
     }
@@ -248,17 +247,26 @@ impl Control {
         self.repeated(&path, &json!({ "tags": tags }))
     }
 
-    /// Lets a device's key live for ever: a host whose key ends is out of reach one day.
+    /// Lets a device's key live for ever: a host whose key ends is out of reach one day. At Headscale the
+    /// keys of tagged nodes never end.
     pub fn keep_key(&self, id: &str) -> Result<(), Refusal> {
         match self {
             Control::Tailscale(_) => {
                 let body = json!({ "keyExpiryDisabled": true });
                 self.repeated(&format!("/api/v2/device/{id}/key"), &body)
             }
-            // It takes the wish in its query and no body.
+            Control::Headscale(..) => Ok(()),
+        }
+    }
+
+    /// Gives a device its name on the network.
+    pub fn rename(&self, id: &str, name: &str) -> Result<(), Refusal> {
+        match self {
+            Control::Tailscale(_) => {
+                self.repeated(&format!("/api/v2/device/{id}/name"), &json!({ "name": name }))
+            }
             Control::Headscale(..) => {
-                let path = format!("/api/v1/node/{id}/expire?disableExpiry=true");
-                self.repeated(&path, &Value::Null)
+                self.repeated(&format!("/api/v1/node/{id}/rename/{name}"), &Value::Null)
             }
         }
     }

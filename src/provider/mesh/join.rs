@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::host::{Facts, Hosts, PACKAGES, until};
-use super::{Mesh, RUNNING, listed, state};
+use super::super::host::{Facts, Hosts, PACKAGES, is_root, is_supported, until};
+use super::super::http::Refusal;
+use super::control::Device;
+use super::{Mesh, OUT, RUNNING, STOPPED, client, listed};
 use crate::model::{Failure, Host, InfraSpec};
 use crate::world::quote::{quote, quote_all};
 
@@ -16,15 +18,16 @@ pub const TIME: Duration = Duration::from_secs(900);
 /// How long the network may take to know a host that has joined.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Ends a host's membership.
-pub const LEAVE: &str = "command -v tailscale >/dev/null 2>&1 || exit 0\ntailscale logout\n";
+/// Ends a host's membership, when nobody is connected by way of it any more.
+pub const LEAVE: &str = "command -v tailscale >/dev/null 2>&1 || exit 0\n\
+    nohup sh -c 'sleep 1; tailscale logout' </dev/null >/dev/null 2>&1 &\n";
 
 /// Installs the client: from where the host has its packages already, or from Tailscale's own place.
 const CLIENT: &str = r#"
 if ! has tailscale; then
   update
   if [ -z "$(candidate tailscale)" ]; then
-    install ca-certificates curl
+    packages ca-certificates curl
     at="https://pkgs.tailscale.com/stable/$ID/$VERSION_CODENAME"
     quiet curl -fsSL "$at.noarmor.gpg" -o "$work/tailscale.gpg"
     quiet curl -fsSL "$at.tailscale-keyring.list" -o "$work/tailscale.list"
@@ -34,13 +37,13 @@ if ! has tailscale; then
     updated=
     update
   fi
-  install tailscale
+  packages tailscale
 fi
 if has systemctl && [ -d /run/systemd/system ]; then quiet systemctl enable --now tailscaled; fi
 "#;
 
 impl Mesh {
-    /// Makes a host a member, whatever it was before.
+    /// Makes a host a member, whatever it was before. One that is a member stays what it is otherwise.
     pub(super) fn join(
         &self,
         hosts: &Hosts,
@@ -48,47 +51,76 @@ impl Mesh {
         wanted: &InfraSpec,
     ) -> Result<(), Failure> {
         let facts = hosts.await_facts(host)?;
-        let tags = listed(wanted.value("tags"));
-        self.clear(host, &facts)?;
-        let site = &self.site;
-        let what = format!("{} {} {}", site.project, site.environment, host.name);
-        // A client that is in needs no key, and one that is given a bad one is out.
-        let key = match state(&facts).0 == RUNNING {
-            true => None,
-            false => Some(self.control.key(&tags, &what).map_err(|refusal| {
-                refusal.failure(&format!("{} can't be let into the private network", host.name))
-            })?),
-        };
+        is_root(host, &facts)?;
         if facts.tailscale.is_none() {
-            super::super::host::is_supported(host, &facts)?;
+            is_supported(host, &facts)?;
         }
-        // Headscale takes tags from the key alone, and refuses a client that asks for them.
-        let asked = if wanted.value("login_server").is_some() { &[] } else { tags.as_slice() };
-        hosts.run(host, &script(&host.name, wanted, asked, key.as_deref()), TIME).map_err(
-            |failure| {
-                // Whatever a client says, the key is not for other eyes.
-                let hide = |text: &String| match &key {
-                    Some(key) => text.replace(key, "(sensitive)"),
-                    None => text.clone(),
-                };
-                Failure {
-                    what: hide(&failure.what),
-                    detail: failure.detail.iter().map(hide).collect(),
-                    hint: failure.hint,
-                }
-            },
-        )?;
+        hosts.run(host, &format!("{PACKAGES}{CLIENT}"), TIME)?;
+        let facts = self.settled(hosts, host)?;
+        let (state, _) = client(&facts);
+        let name = quote(&wanted.name);
+        if state == RUNNING {
+            let set = format!("tailscale set --hostname={name}\n");
+            hosts.run(host, &set, PATIENCE).map(|_| ())?;
+        } else if state == STOPPED {
+            // It needs no key, and one that is given a bad one is out. Without a flag it keeps its settings.
+            hosts.run(host, "tailscale up\n", PATIENCE).map(|_| ())?;
+        } else {
+            self.let_in(hosts, host, wanted, &facts)?;
+        }
         self.settle(hosts, host, wanted)
     }
 
-    /// Removes devices of the host's name that are not the host: those of machines that are gone. The name
-    /// has to be free.
+    /// What a host says once its client knows what it is.
+    fn settled(&self, hosts: &Hosts, host: &Host) -> Result<Facts, Failure> {
+        let asked = || -> Result<_, Failure> {
+            let facts = hosts.await_facts(host)?;
+            let (state, _) = client(&facts);
+            Ok([RUNNING, STOPPED, OUT].contains(&state.as_str()).then_some(facts))
+        };
+        until(PATIENCE, asked, || {
+            Failure::new(format!("the Tailscale client on {} does not start", host.name))
+                .hint(format!("see `journalctl -u tailscaled` on {}", host.name))
+        })
+    }
+
+    /// Lets a host in that is no member.
+    fn let_in(
+        &self,
+        hosts: &Hosts,
+        host: &Host,
+        wanted: &InfraSpec,
+        facts: &Facts,
+    ) -> Result<(), Failure> {
+        let tags = listed(wanted.value("tags"));
+        self.clear(host, facts)?;
+        let site = &self.site;
+        let what = format!("{} {} {}", site.project, site.environment, host.name);
+        let key = self.control.key(&tags, &what).map_err(|refusal| {
+            refusal.failure(&format!("{} can't be let into the private network", host.name))
+        })?;
+        // Headscale takes tags from the key alone, and refuses a client that asks for them.
+        let asked = if wanted.value("login_server").is_some() { &[] } else { tags.as_slice() };
+        let up = up(wanted, asked, &key);
+        hosts.run(host, &up, TIME).map(|_| ()).map_err(|failure| {
+            // Whatever a client says, the key is not for other eyes.
+            let hide = |text: &String| text.replace(&key, "(sensitive)");
+            Failure {
+                what: hide(&failure.what),
+                detail: failure.detail.iter().map(hide).collect(),
+                hint: failure.hint,
+            }
+        })
+    }
+
+    /// Removes devices of the host's name that are not the host, which is no member: those of machines that
+    /// are gone. The name has to be free.
     fn clear(&self, host: &Host, facts: &Facts) -> Result<(), Failure> {
-        let (_, status) = state(facts);
-        let own = status.and_then(|status| status.own);
+        if client(facts).0 != OUT {
+            return Ok(());
+        }
         for device in self.devices()?.into_iter().flatten() {
-            let ours = device.tags.contains(&self.mark) && device.hostname == host.name;
-            if ours && !own.as_ref().is_some_and(|own| device.is(own)) {
+            if device.tags.contains(&self.mark) && device.hostname == host.name {
                 self.control.remove(&device.id).map_err(|refusal| {
                     refusal.failure(&format!("a former {} can't be removed", host.name))
                 })?;
@@ -100,51 +132,70 @@ impl Mesh {
     /// Waits until the network knows the host, and sees to what the client can't say.
     fn settle(&self, hosts: &Hosts, host: &Host, wanted: &InfraSpec) -> Result<(), Failure> {
         let asked = || -> Result<_, Failure> {
-            let (state, status) = state(&hosts.await_facts(host)?);
+            let (state, status) = client(&hosts.await_facts(host)?);
             let own = status.and_then(|status| status.own);
-            Ok(own.filter(|_| state == RUNNING))
+            Ok(own.filter(|own| state == RUNNING && own.ips.is_some()))
         };
         let late = || {
             Failure::new(format!("{} has joined the private network and is not on it", host.name))
                 .hint(format!("see `tailscale status` on {}", host.name))
         };
         let own = until(PATIENCE, asked, late)?;
-        if own.label() != wanted.name {
-            let what = format!(
-                "{} is called {} on the private network, where the other name is taken",
-                host.name,
-                own.label()
-            );
-            return Err(Failure::new(what).hint(
-                "remove the device that has the name, or give the host another; then run it again",
-            ));
-        }
         if !self.control.is_open() {
-            return Ok(());
+            return self.is_called(host, wanted, own.label());
         }
         let known = || {
             let devices = self.devices()?.unwrap_or_default();
-            Ok(devices.into_iter().find(|device| device.is(&own)))
+            let found = devices.iter().find(|device| device.is(&own)).cloned();
+            Ok(found.map(|device| (device, devices)))
         };
         let late = || Failure::new(format!("the control server does not know {}", host.name));
-        let device = until(PATIENCE, known, late)?;
-        let (mut has, mut wants) = (device.tags.clone(), listed(wanted.value("tags")));
-        has.sort();
-        wants.sort();
-        let tags = if has == wants { Ok(()) } else { self.control.set_tags(&device.id, &wants) };
-        let key = if device.expires { self.control.keep_key(&device.id) } else { Ok(()) };
-        tags.and(key).map_err(|refusal| {
+        let (device, devices) = until(PATIENCE, known, late)?;
+        let label = |device: &Device| device.name.split('.').next().unwrap_or_default().to_owned();
+        let taken = devices.iter().any(|it| it.id != device.id && label(it) == wanted.name);
+        let correct = || -> Result<(), Refusal> {
+            let (mut has, mut wants) = (device.tags.clone(), listed(wanted.value("tags")));
+            has.sort();
+            wants.sort();
+            if has != wants {
+                self.control.set_tags(&device.id, &wants)?;
+            }
+            if device.expires {
+                self.control.keep_key(&device.id)?;
+            }
+            if label(&device) != wanted.name && !taken {
+                self.control.rename(&device.id, &wanted.name)?;
+            }
+            Ok(())
+        };
+        correct().map_err(|refusal| {
             refusal.failure(&format!("{} is on the private network, half set up", host.name))
-        })
+        })?;
+        if taken { self.is_called(host, wanted, &label(&device)) } else { Ok(()) }
+    }
+
+    /// Whether a host has the name that it should.
+    fn is_called(&self, host: &Host, wanted: &InfraSpec, name: &str) -> Result<(), Failure> {
+        match name == wanted.name {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "{} is called {name} on the private network, where the other name is taken",
+                host.name
+            ))
+            .hint(
+                "remove the device that has the name, or give the host another; then run it again",
+            )),
+        }
     }
 }
 
-/// The script that brings the client up. The key is in a file that only root reads, for as long as it is
-/// needed: what a command is given everybody on the host can see.
-fn script(name: &str, wanted: &InfraSpec, tags: &[String], key: Option<&str>) -> String {
+/// The script that lets a client in. The key is in a file that only root reads, for as long as it is needed:
+/// what a command is given everybody on the host can see.
+fn up(wanted: &InfraSpec, tags: &[String], key: &str) -> String {
     let mut words = vec![
+        // What a client kept of another life is not what is wanted here.
         "--reset".to_owned(),
-        format!("--hostname={name}"),
+        format!("--hostname={}", wanted.name),
         "--accept-risk=lose-ssh".to_owned(),
         "--timeout=90s".to_owned(),
     ];
@@ -158,15 +209,11 @@ fn script(name: &str, wanted: &InfraSpec, tags: &[String], key: Option<&str>) ->
         words.push(format!("--login-server={server}"));
     }
     let words = quote_all(words.iter().map(String::as_str));
-    let up = match key {
-        Some(key) => format!(
-            "(umask 077; printf %s {} >\"$work/key\")\n\
-             quiet tailscale up --auth-key=\"file:$work/key\" {words}\n",
-            quote(key)
-        ),
-        None => format!("quiet tailscale up {words}\n"),
-    };
-    format!("{PACKAGES}{CLIENT}{up}")
+    format!(
+        "{PACKAGES}(umask 077; printf %s {} >\"$work/key\")\n\
+         quiet tailscale up --auth-key=\"file:$work/key\" {words}\n",
+        quote(key)
+    )
 }
 
 #[cfg(test)]
@@ -179,7 +226,7 @@ mod tests {
         let ssh = Attribute { value: true.into(), rule: Rule::InPlace };
         let wanted =
             InfraSpec { name: "app-1".into(), attributes: [("ssh".to_owned(), ssh)].into() };
-        let script = script("app-1", &wanted, &["tag:shop".into()], Some("tskey-auth-secret"));
+        let script = up(&wanted, &["tag:shop".into()], "tskey-auth-secret");
         let line = script.lines().find(|line| line.contains("tailscale up")).unwrap();
         assert!(line.contains("--ssh") && line.contains("--advertise-tags=tag:shop"), "{line}");
         assert!(!line.contains("secret"), "{line}");

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use crate::config::stagecraft::{Environment, Network, NetworkProvider};
 use crate::model::{
-    Act, Address, Attribute, Failure, Host, InfraObject, InfraSpec, Resource, Rule, Site, Spec,
-    Transport,
+    Act, Address, Attribute, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec,
+    InfraState, Resource, Rule, Site, Spec, Transport,
 };
-use crate::world::tailnet::Status;
+use crate::world::tailnet::{Node, Status};
 
 use super::host::{Facts, Hosts};
 use super::http::Refusal;
@@ -20,20 +20,27 @@ use control::{Control, Device};
 
 /// What a client says when it is on the network.
 const RUNNING: &str = "Running";
+/// What it says when it is a member that was taken down.
+const STOPPED: &str = "Stopped";
+/// What it says when it is no member.
+const OUT: &str = "NeedsLogin";
 const LASTING: &str = "none";
 
-/// The tags that hosts have; the first is the mark by which devices are known as the environment's.
+/// The tag by which devices are known as an environment's.
+pub fn mark(site: &Site) -> String {
+    format!("tag:{}-{}", site.project, site.environment).replace('_', "-")
+}
+
+/// The tags that hosts have: the mark, and what is asked for besides.
 fn tags(network: &Network, site: &Site) -> Vec<String> {
     let given = match network.provider {
         NetworkProvider::Tailscale => network.tailscale.as_ref().map(|it| &it.tags),
         NetworkProvider::Headscale => network.headscale.as_ref().map(|it| &it.tags),
         NetworkProvider::None => None,
     };
-    let given: Vec<String> = given.into_iter().flatten().map(|tag| tag.to_string()).collect();
-    match given.is_empty() {
-        true => vec![format!("tag:{}-{}", site.project, site.environment).replace('_', "-")],
-        false => given,
-    }
+    let given = given.into_iter().flatten().map(|tag| tag.to_string());
+    let all: BTreeSet<String> = given.chain([mark(site)]).collect();
+    all.into_iter().collect()
 }
 
 /// The membership that every host of an environment should have.
@@ -49,8 +56,7 @@ pub fn resources(
     if network.provider == NetworkProvider::None {
         return Ok(resources);
     }
-    let mut tags = tags(network, site);
-    tags.sort();
+    let tags = tags(network, site);
     let ssh = match network.provider {
         NetworkProvider::Tailscale => {
             network.tailscale.as_ref().and_then(|it| it.ssh).unwrap_or(true)
@@ -79,7 +85,10 @@ pub fn resources(
         add("state", RUNNING.into(), Rule::InPlace);
         add("name", name.as_str().into(), Rule::InPlace);
         add("tags", tags.clone().into(), Rule::InPlace);
-        add("key_expiry", LASTING.into(), Rule::InPlace);
+        // Headscale's tagged nodes never expire.
+        if network.provider == NetworkProvider::Tailscale {
+            add("key_expiry", LASTING.into(), Rule::InPlace);
+        }
         // A client says of others whether they answer, and not of itself.
         add("ssh", ssh.into(), Rule::Once);
         if let Some(server) = &server {
@@ -113,7 +122,7 @@ impl Mesh {
             NetworkProvider::Tailscale => Control::tailscale(network.tailscale.as_ref())?,
             NetworkProvider::Headscale => Control::headscale(network.headscale.as_ref())?,
         };
-        let mark = tags(network, site).swap_remove(0);
+        let mark = mark(site);
         Ok(Some(Self { control, site: site.clone(), mark }))
     }
 
@@ -123,50 +132,26 @@ impl Mesh {
         self.control.devices().map_err(|refusal| refusal.failure(what))
     }
 
-    /// Everything that the network has of the environment. `facts` are those of the hosts that could be
+    /// Adds everything that the network has of the environment. `facts` are those of the hosts that could be
     /// asked.
     pub fn read(
         &self,
         devices: Option<&[Device]>,
         facts: &BTreeMap<String, Facts>,
         made: &BTreeSet<String>,
-    ) -> Vec<(Address, InfraObject)> {
-        let mut found = Vec::new();
+        state: &mut InfraState,
+    ) {
         let mut taken: BTreeSet<&str> = BTreeSet::new();
         for (host, facts) in facts {
-            let (state, status) = state(facts);
-            let own = status.as_ref().and_then(|status| status.own.as_ref());
-            let own = own.filter(|_| state == RUNNING || state == "Stopped");
-            let Some(own) = own else { continue };
-            let device = devices.into_iter().flatten().find(|device| device.is(own));
-            if let (Some(_), None) = (devices, device) {
-                // The control server does not know it any more; it will hear of that.
-                continue;
+            let address = Address::mesh(host);
+            match self.member(host, facts, devices, made.contains(host)) {
+                Ok(Some((object, device))) => {
+                    taken.extend(device.map(|device| device.id.as_str()));
+                    state.add(address, object);
+                }
+                Ok(None) => {}
+                Err(blocked) => drop(state.blocked.insert(address, blocked)),
             }
-            taken.extend(device.map(|device| device.id.as_str()));
-            let mut tags = match device {
-                Some(device) => device.tags.clone(),
-                None => own.tags.clone().unwrap_or_default(),
-            };
-            tags.sort();
-            let expires = match device {
-                Some(device) => device.expires,
-                None => own.key_expiry.is_some(),
-            };
-            let mut attributes = BTreeMap::from([
-                ("state".to_owned(), json!(state)),
-                ("name".to_owned(), json!(own.label())),
-                ("tags".to_owned(), json!(tags)),
-                ("key_expiry".to_owned(), json!(if expires { "some day" } else { LASTING })),
-            ]);
-            if made.contains(host) {
-                attributes.insert("machine".into(), json!(Address::machine(host).to_string()));
-            }
-            let ips = own.ips.iter().flatten();
-            let given = ips.take(1).map(|ip| ("private_ip".to_owned(), ip.clone())).collect();
-            let id = device.map_or(&own.id, |device| &device.id).clone();
-            let name = own.dns_name.trim_end_matches('.').to_owned();
-            found.push((Address::mesh(host), InfraObject { id, name, attributes, given }));
         }
         // What is left belongs to machines that are gone, or can't be asked.
         let rest = devices.into_iter().flatten().filter(|device| !taken.contains(&*device.id));
@@ -174,17 +159,71 @@ impl Mesh {
             let host = &device.hostname;
             let mut attributes = BTreeMap::new();
             if let Some(facts) = facts.get(host) {
-                attributes.insert("state".to_owned(), json!(state(facts).0));
+                attributes.insert("state".to_owned(), json!(client(facts).0));
             }
             if made.contains(host) {
                 attributes.insert("machine".into(), json!(Address::machine(host).to_string()));
             }
-            let given = device.ips.iter().take(1).map(|ip| ("private_ip".to_owned(), ip.clone()));
-            let given = given.collect();
-            let (id, name) = (device.id.clone(), device.name.clone());
-            found.push((Address::mesh(host), InfraObject { id, name, attributes, given }));
+            state.add(
+                Address::mesh(host),
+                object(&device.id, &device.name, attributes, &device.ips),
+            );
         }
-        found
+    }
+
+    /// What a host is on the network, with its device where the server knows one; none where it is not on
+    /// it. What is not ours, or can't be told, is blocked.
+    fn member<'a>(
+        &self,
+        host: &str,
+        facts: &Facts,
+        devices: Option<&'a [Device]>,
+        made: bool,
+    ) -> Result<Option<(InfraObject, Option<&'a Device>)>, Blocked> {
+        let (state, status) = client(facts);
+        if ["NoState", "Starting"].contains(&state.as_str()) {
+            // It has yet to find out itself.
+            let detail = format!("the Tailscale client on {host} is at {state}");
+            return Err(Blocked { reason: BlockedReason::HalfAnswer, detail });
+        }
+        let own = status.as_ref().and_then(|status| status.own.as_ref());
+        let has_place = |own: &&Node| own.ips.as_ref().is_some_and(|ips| !ips.is_empty());
+        let Some(own) = own.filter(|_| state == RUNNING || state == STOPPED).filter(has_place)
+        else {
+            return Ok(None);
+        };
+        let device = devices.into_iter().flatten().find(|device| device.is(own));
+        if devices.is_some() && device.is_none() && state == RUNNING {
+            let detail =
+                format!("{host} is on another private network; `tailscale logout` there first");
+            return Err(Blocked { reason: BlockedReason::NotOurs, detail });
+        }
+        let mut tags = match device {
+            Some(device) => device.tags.clone(),
+            None => own.tags.clone().unwrap_or_default(),
+        };
+        tags.sort();
+        if !made && !tags.contains(&self.mark) {
+            let detail = format!("{host} is on the private network without the tag {}", self.mark);
+            return Err(Blocked { reason: BlockedReason::NotOurs, detail });
+        }
+        let expires = match device {
+            Some(device) => device.expires,
+            None => own.key_expiry.is_some(),
+        };
+        let mut attributes = BTreeMap::from([
+            ("state".to_owned(), json!(state)),
+            ("name".to_owned(), json!(own.label())),
+            ("tags".to_owned(), json!(tags)),
+            ("key_expiry".to_owned(), json!(if expires { "some day" } else { LASTING })),
+        ]);
+        if made {
+            attributes.insert("machine".into(), json!(Address::machine(host).to_string()));
+        }
+        let id = device.map_or(&own.id, |device| &device.id);
+        let ips = own.ips.clone().unwrap_or_default();
+        let name = own.dns_name.trim_end_matches('.');
+        Ok(Some((object(id, name, attributes, &ips), device)))
     }
 
     /// Takes a host in, changes its membership, or ends it. `host` says how it is reached, where it can
@@ -202,7 +241,8 @@ impl Mesh {
         match act {
             Act::CreateObject { address, object } => self.join(hosts, reached(address)?, object),
             Act::ChangeObject { address, id, object, attributes } => {
-                let by_server = |name: &String| name == "tags" || name == "key_expiry";
+                let by_server =
+                    |name: &String| ["tags", "key_expiry", "name"].contains(&name.as_str());
                 if self.control.is_open() && attributes.iter().all(by_server) {
                     return self.correct(address, id, object, attributes);
                 }
@@ -224,9 +264,15 @@ impl Mesh {
     /// # Errors
     /// The control server can't be asked, or refuses.
     pub fn adopt(&self, address: &Address, id: &str) -> Result<(), Failure> {
-        let tags = std::slice::from_ref(&self.mark);
+        let devices = self.devices()?.unwrap_or_default();
+        let device = devices.into_iter().find(|device| device.id == id).ok_or_else(|| {
+            Failure::new(format!("the private network has no device {id}"))
+                .hint("give the id that its control server has for it")
+        })?;
+        let mut tags = device.tags;
+        tags.push(self.mark.clone());
         self.control
-            .set_tags(id, tags)
+            .set_tags(id, &tags)
             .map_err(|refusal| refusal.failure(&format!("could not take over {address}")))
     }
 
@@ -244,6 +290,9 @@ impl Mesh {
             if attributes.contains("key_expiry") {
                 self.control.keep_key(id)?;
             }
+            if attributes.contains("name") {
+                self.control.rename(id, &object.name)?;
+            }
             Ok(())
         };
         correct().map_err(|refusal| refusal.failure(&format!("could not change {address}")))
@@ -255,8 +304,19 @@ fn listed(value: Option<&Value>) -> Vec<String> {
     list.filter_map(Value::as_str).map(str::to_owned).collect()
 }
 
+/// Something on the network; the first of its addresses is given to it.
+fn object(
+    id: &str,
+    name: &str,
+    attributes: BTreeMap<String, Value>,
+    ips: &[String],
+) -> InfraObject {
+    let given = ips.iter().take(1).map(|ip| ("private_ip".to_owned(), ip.clone())).collect();
+    InfraObject { id: id.to_owned(), name: name.to_owned(), attributes, given }
+}
+
 /// The state of a host's client, and what it says.
-fn state(facts: &Facts) -> (String, Option<Status>) {
+fn client(facts: &Facts) -> (String, Option<Status>) {
     let Some(said) = &facts.tailscale else { return ("not installed".to_owned(), None) };
     match Status::read(said) {
         Some(status) => (status.backend_state.clone(), Some(status)),

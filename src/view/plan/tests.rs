@@ -67,7 +67,7 @@ fn verbose_shows_the_steps_and_their_undoing() {
       3  app-1  start 1 of api beside shop-api-1  (after 2)
                 undone by: remove the containers of api but shop-api-1
       4  app-1  wait until 1 of api beside shop-api-1 is healthy (at most 30s)  (after 3)
-      5  app-1  stop shop-api-1 (10s grace)  (after 4)
+      5  app-1  stop and remove shop-api-1 (10s grace)  (after 4)
 
     Plan: 0 to add, 2 to change, 0 to destroy.
     "#);

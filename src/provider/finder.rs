@@ -1,0 +1,80 @@
+//! Where hosts are of which the configuration does not say it: on the private network, where this machine is
+//! on it and sees them, else where the cloud has their machines.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::mesh;
+use crate::config::stagecraft::{Environment, File};
+use crate::model::{Address, Failure, Host, InfraState, Site, Transport};
+use crate::world::tailnet::Status;
+
+/// What is known about an environment's hosts before anybody is asked.
+pub struct Finder {
+    /// The hosts for which nothing says where they are.
+    open: BTreeSet<String>,
+    /// Their names on the private network, where there is one.
+    names: BTreeMap<String, String>,
+    /// The tag by which their devices are known.
+    mark: String,
+    has_cloud: bool,
+}
+
+impl Finder {
+    /// For the hosts of an environment.
+    pub fn new(file: &File, environment: &Environment, site: &Site) -> Self {
+        let open = environment.hosts.iter().filter(|(name, host)| {
+            let machine = environment.machines.get(*name);
+            host.transport == Transport::Ssh && machine.is_some_and(|machine| machine.made)
+        });
+        let open: BTreeSet<String> = open.map(|(name, _)| name.clone()).collect();
+        let names = open.iter().filter(|_| environment.has_mesh_names());
+        let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
+        Self { open, names, mark: mesh::mark(site), has_cloud: file.cloud.is_some() }
+    }
+
+    /// The hosts whose machines the cloud makes.
+    pub fn made(&self) -> BTreeSet<String> {
+        if self.has_cloud { self.open.clone() } else { BTreeSet::new() }
+    }
+
+    /// Says of hosts where they are and by which keys they are known. `machines` says what the cloud has;
+    /// it is asked where the private network does not tell all. One that has no machine has no address.
+    ///
+    /// # Errors
+    /// The cloud can't be asked.
+    pub fn find(
+        &self,
+        hosts: &mut BTreeMap<String, Host>,
+        machines: impl FnOnce() -> Result<InfraState, Failure>,
+    ) -> Result<(), Failure> {
+        let status = if self.names.is_empty() { None } else { Status::here() };
+        let status = status.unwrap_or_default();
+        let mut seen = BTreeSet::new();
+        let mut told = true;
+        for name in &self.open {
+            let Some(host) = hosts.get_mut(name) else { continue };
+            if let Some(mesh_name) = self.names.get(name)
+                && status.place(host, mesh_name, &self.mark)
+            {
+                seen.insert(name);
+            }
+            told &= seen.contains(name) && host.host_key.is_some();
+        }
+        if told || !self.has_cloud {
+            return Ok(());
+        }
+        let state = machines()?;
+        for name in &self.open {
+            let Some(host) = hosts.get_mut(name) else { continue };
+            let machine = state.first(&Address::machine(name));
+            let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
+            if !seen.contains(name) {
+                host.address = given("public_ip").unwrap_or_default();
+                host.private_address = given("private_ip");
+            }
+            // The same `sshd` answers on both ways.
+            host.host_key = host.host_key.take().or_else(|| given("host_key"));
+        }
+        Ok(())
+    }
+}
