@@ -671,3 +671,17 @@ fn what_was_made_by_hand_is_taken_over_as_it_is() {
     }
     shop.is_in_order();
 }
+
+#[test]
+fn machines_that_are_shut_down_for_a_change_are_so_one_after_the_other() {
+    let shop = Shop::up();
+    shop.edit("    size: s-1vcpu-1gb\n", "    size: s-2vcpu-2gb\n");
+    let output = shop.run(&["up", "--dry-run", "--format", "json"]);
+    let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let steps = plan["steps"].as_array().unwrap();
+    let of = |address: &str| steps.iter().find(|step| step["address"] == address).unwrap();
+    let (first, second) = (of("machine.app-1"), of("machine.db-1"));
+    assert_eq!(second["after"], json!([first["id"]]), "{plan:#}");
+    shop.ok(&["up", "--yes"]);
+    shop.is_settled();
+}

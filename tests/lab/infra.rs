@@ -382,3 +382,23 @@ fn headscale_takes_hosts_in_and_lets_them_go() {
     shop.run(&["infra", "down", "--confirm", "staging"]).ok();
     assert_eq!(shop.devices(), named(["laptop"]));
 }
+
+#[test]
+fn a_host_that_is_dropped_is_left_before_its_machine_goes() {
+    let Some(shop) = Shop::new() else { return };
+    shop.run(&["apply", "--yes"]).ok();
+    edit(&shop.folder.path().join("stagecraft.yml"), "        - app-2\n", "");
+    let blocked = shop.run(&["apply", "--yes"]).exits(1);
+    assert!(blocked.stdout.contains("--allow-destroy machine.app-2"), "{}", blocked.stdout);
+    let words = ["apply", "--allow-destroy", "machine.app-2"];
+    let mut apply = Following::of(shop.command(&words));
+    apply.wait_for("step_done", "service.app-2/api", "stop");
+    assert!(get(GATEWAY, "/").is_ok());
+    apply.wait_for("step_started", "mesh.app-2", "destroy");
+    apply.wait_for("step_started", "machine.app-2", "destroy");
+    let ended = apply.end();
+    assert_eq!(ended.code, 0, "{}{}", ended.stdout, ended.stderr);
+    assert!(get(GATEWAY, "/").is_ok());
+    assert_eq!(shop.devices(), named(["app-1", "laptop"]));
+    shop.run(&["plan", "--detailed-exitcode"]).exits(0);
+}
