@@ -99,6 +99,7 @@ pub fn compile(
             version: facts.version.clone(),
             hosts: blueprint.hosts.clone(),
             addresses: BTreeMap::new(),
+            partial: false,
             protection: Protection::Nothing,
             resources,
         });

@@ -29,8 +29,11 @@ pub(super) fn compare(
     // Addresses sort by kind: what an object refers to has been compared before it.
     // Names lead to an application, and what goes may still serve it.
     let early = request.part == Part::Foundation;
-    for (address, spec) in wanted.filter(|(address, _)| !early || address.kind() != Kind::Dns) {
-        comparison.object(address, spec);
+    for (address, spec) in wanted {
+        match early && address.kind() == Kind::Dns {
+            true => comparison.lead_away(address, spec),
+            false => comparison.object(address, spec),
+        }
     }
     comparison.one_by_one();
     if !early {
@@ -105,6 +108,26 @@ impl Comparison<'_> {
         }
         proposal.change.fields = differing.into_iter().filter_map(|one| one.changed).collect();
         self.findings.propose(proposal);
+    }
+
+    /// Takes the addresses out of a name that it should not have, as long as there are others: whoever they
+    /// lead to will not serve any more.
+    fn lead_away(&mut self, address: &Address, spec: &InfraSpec) {
+        let listed = |value: Option<&Value>| -> BTreeSet<String> {
+            let list = value.and_then(Value::as_array).into_iter().flatten();
+            list.filter_map(Value::as_str).map(str::to_owned).collect()
+        };
+        let Some(found) = self.state.first(address) else { return };
+        let (has, wants) = (listed(found.attributes.get("data")), listed(spec.value("data")));
+        let stay: Vec<String> = has.intersection(&wants).cloned().collect();
+        if stay.is_empty() || stay.len() == has.len() {
+            return;
+        }
+        let mut fewer = spec.clone();
+        if let Some(data) = fewer.attributes.get_mut("data") {
+            data.value = stay.into();
+        }
+        self.object(address, &fewer);
     }
 
     /// Whether something changes that may let us in to a machine.
@@ -250,7 +273,11 @@ impl Comparison<'_> {
         if self.desired.protection.covers(address) {
             return false;
         }
-        !holds_data(address)
+        // A device without a machine of ours may be another project's.
+        let goes_along = address.kind() != Kind::Mesh
+            || self.state.objects.contains_key(&Address::machine(address.scope()))
+            || self.desired.resources.contains_key(address);
+        (!holds_data(address) && goes_along)
             || matches!(self.request.part, Part::NoInfrastructure { .. })
             || self.request.allow_destroy.contains(address)
     }
@@ -259,6 +286,10 @@ impl Comparison<'_> {
     fn refuse(&mut self, address: &Address, why: &str) {
         let detail = match self.desired.protection.covers(address) {
             true => format!("{why} {address} is refused: it is protected by `protect: true`"),
+            false if address.kind() == Kind::Mesh => format!(
+                "{why} {address} is refused: none of our machines is behind it; `--allow-destroy \
+                 {address}` allows that"
+            ),
             false => format!(
                 "{why} {address} loses what is on it; `--allow-destroy {address}` allows that"
             ),

@@ -133,5 +133,6 @@ pub(super) fn falls_back_to(
         rollout.is_some_and(|rollout| rollout.on_failure == OnFailure::Rollback)
     };
     let good = observed.head.as_ref().and_then(|head| head.good());
-    good.filter(|_| request.rollback_to.is_none() && changes.iter().any(goes_back))
+    let may = request.rollback_to.is_none() && !request.no_fall_back;
+    good.filter(|_| may && changes.iter().any(goes_back))
 }

@@ -1,19 +1,24 @@
 //! Applying: lock, look again, put the release on record, execute, record what came of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::watch;
 
+use super::infrastructure;
 use super::look::Coming;
 use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Ask, Crew, Report, Sink, execute};
 use crate::model::{
     Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Part,
-    Plan, RELEASE_FORMAT, Release, Request, Sight, Spec, sha256_hex,
+    Plan, RELEASE_FORMAT, Release, Request, Sight, Spec, Step, digest_of, sha256_hex,
 };
 use crate::state::{Holder, Lock, StateError};
+
+/// How long a host may take to answer whose machine was off for a change.
+const RESTART: Duration = Duration::from_secs(300);
 
 /// What came of an apply.
 pub struct Applied {
@@ -98,7 +103,6 @@ impl Engine {
         company: Company<'_>,
     ) -> Result<Applied, Problem> {
         let Company { tell, stop, ask } = company;
-        let name = &self.environment.name;
         self.is_unlocked().await?;
         if planned.plan.changes.is_empty() {
             let company = Company { tell, stop, ask };
@@ -112,23 +116,53 @@ impl Engine {
                 return Ok(applied);
             }
         }
+        let goes_on = |done: &'static str| {
+            move |problem: Problem| -> Problem {
+                let failure = problem.into_failure();
+                let hint = format!("{done}; `stagecraft apply` goes on from there");
+                Failure { hint: Some(hint), ..failure }.into()
+            }
+        };
+        let half = goes_on("what is below the application is done, and nothing of the application");
         if *stop.borrow() {
-            let what = "stopped after what is below the application was made ready";
-            return Err(Failure::new(what)
-                .hint("nothing of the application was changed; `stagecraft apply` goes on")
-                .into());
+            return Err(half(Failure::new("stopped before the application").into()));
         }
-        let engine = Engine::open(self.workspace.clone(), name)?;
-        let filled_in = engine.filled_in(planned).await?;
+        let engine = self.reopened(&infrastructure::restarted(&foundation.plan)).await?;
+        let filled_in = engine.filled_in(planned).await.map_err(half)?;
         let second = Company { tell: &mut *tell, stop: stop.clone(), ask: ask.clone() };
-        let applied = Box::pin(engine.apply(&filled_in, second)).await?;
+        let applied = Box::pin(engine.apply(&filled_in, second)).await.map_err(half)?;
         if applied.report.outcome != Outcome::Succeeded {
             return Ok(applied);
         }
-        let rest = self.stage(below, Part::Infrastructure).await?;
+        let most = goes_on("the release stands; names, and what goes, are left");
+        if *stop.borrow() {
+            return Err(most(Failure::new("stopped after the application").into()));
+        }
+        engine.is_unlocked().await.map_err(most)?;
+        let rest = self.stage(below, Part::Infrastructure).await.map_err(most)?;
         match rest.plan.is_empty() {
             true => Ok(applied),
-            false => Box::pin(self.below()?.apply(&rest, Company { tell, stop, ask })).await,
+            false => {
+                let third = Company { tell, stop, ask };
+                Box::pin(self.below()?.apply(&rest, third)).await.map_err(most)
+            }
+        }
+    }
+
+    /// The environment opened again, on the hosts as they are now. Those that were restarted are given time
+    /// to answer.
+    async fn reopened(&self, restarted: &BTreeSet<String>) -> Result<Engine, Problem> {
+        let began = tokio::time::Instant::now();
+        loop {
+            let engine = Engine::open(self.workspace.clone(), &self.environment.name)?;
+            let hosts = engine.environment.hosts.values();
+            let waited_for = hosts.filter(|host| restarted.contains(&host.name));
+            let sights = engine.probe(waited_for).await;
+            let answer = sights.values().all(|sight| matches!(sight, Sight::Seen(_)));
+            if answer || began.elapsed() > RESTART {
+                return Ok(engine);
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
     }
 
@@ -147,13 +181,12 @@ impl Engine {
             .into());
         }
         let shown = outline(&below.plan);
-        let other = outline(&planned.plan).into_iter().find(|step| !shown.contains(step));
-        match other {
+        match outline(&planned.plan).into_iter().find(|step| !shown.contains(step)) {
             None => Ok(planned),
-            Some((address, act)) => Err(Failure::new(
+            Some(step) => Err(Failure::new(
                 "below the application there is something to do that was not planned",
             )
-            .detail([format!("{act} {address}")])
+            .detail([step])
             .hint("plan again, and apply that")
             .into()),
         }
@@ -162,31 +195,32 @@ impl Engine {
     /// The plan that was shown, made again with the addresses that there are by now. Everything else must
     /// still be as it was.
     async fn filled_in(&self, planned: &Planned) -> Result<Planned, Problem> {
-        let shown = Plan { infrastructure: None, ..planned.plan.clone() };
-        let again = self.plan_at(&shown.request, planned.coming.clone()).await?;
-        if again.plan.digest() != shown.digest() {
-            return Err(stale(&shown, &again.plan).into());
+        let again = self.plan_at(&planned.plan.request, planned.coming.clone()).await?;
+        if essence(&again) != essence(planned) {
+            return Err(stale(&planned.plan, &again.plan).into());
         }
         let request = Request {
             part: Part::Application,
-            version: shown.version.clone(),
+            version: planned.plan.version.clone(),
             allow_destroy: Vec::new(),
-            ..shown.request.clone()
+            // Files of earlier releases hold the addresses of then.
+            no_fall_back: !planned.coming.is_nobody(),
+            ..planned.plan.request.clone()
         };
         let at = Coming { are_there: true, head: None, ..planned.coming.clone() };
         let filled_in = self.plan_at(&request, at).await?;
         if let Some(entry) = filled_in.plan.blocked.first() {
             let what = format!("{}: {}", entry.address, entry.blocked.detail);
-            return Err(Failure::new("the hosts are there, and one of them can't be looked at")
-                .detail([what])
-                .hint("nothing of the application was changed; plan again, and apply that")
-                .into());
+            let refused = Failure::new("the hosts are there, and one of them can't be looked at");
+            return Err(refused.detail([what]).into());
         }
-        match outline(&filled_in.plan) == outline(&shown) {
-            true => Ok(filled_in),
-            false => {
-                Err(Failure::new("on the hosts there is something else to do than was planned")
-                    .hint("nothing of the application was changed; plan again, and apply that")
+        // An address may turn out to be what it was before, so there may be less to do.
+        let shown = outline(&planned.plan);
+        match outline(&filled_in.plan).into_iter().find(|step| !shown.contains(step)) {
+            None => Ok(filled_in),
+            Some(step) => {
+                Err(Failure::new("on the hosts there is something to do that was not planned")
+                    .detail([step])
                     .into())
             }
         }
@@ -395,9 +429,34 @@ impl Engine {
     }
 }
 
-/// What a plan does, but for what addresses make of it.
-fn outline(plan: &Plan) -> Vec<(String, &'static str)> {
-    plan.steps.iter().map(|step| (step.address.to_string(), step.effect.act.name())).collect()
+/// What a plan does, step by step, but for what addresses make of it.
+fn outline(plan: &Plan) -> Vec<String> {
+    let step = |step: &Step| {
+        let act = &step.effect.act;
+        let more = match act {
+            Act::ChangeObject { attributes, .. } => {
+                attributes.iter().map(String::as_str).collect::<Vec<_>>().join(", ")
+            }
+            Act::DestroyObject { id, .. } => id.clone(),
+            _ => String::new(),
+        };
+        format!("{} {} {more}", act.name(), step.address).trim_end().to_owned()
+    };
+    plan.steps.iter().map(step).collect()
+}
+
+/// What a plan comes to, however the hosts are reached and whatever they are at otherwise.
+fn essence(planned: &Planned) -> (String, String) {
+    let plan = Plan {
+        infrastructure: None,
+        desired_digest: String::new(),
+        observed_digest: String::new(),
+        ..planned.plan.clone()
+    };
+    let named = |name: &String| (name.clone(), crate::model::Host::named(name));
+    let hosts = planned.desired.hosts.keys().map(named).collect();
+    let desired = crate::model::Desired { hosts, ..planned.desired.clone() };
+    (plan.digest(), digest_of(&desired))
 }
 
 /// The commands that a plan runs, by service.

@@ -7,7 +7,8 @@ use super::look::Coming;
 use super::{Engine, Planned, Problem, Workspace, site};
 use crate::config::stagecraft::{self, Environment};
 use crate::model::{
-    Action, Address, Desired, FIXED, Failure, InfraState, Kind, Part, Plan, Protection, Request,
+    Action, Address, Change, Desired, FIXED, Failure, Host, InfraState, Kind, Part, Plan,
+    Protection, Request,
 };
 use crate::provider::{self, Finder, Ground};
 use crate::world::Infrastructure;
@@ -61,20 +62,31 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
 /// What a plan of infrastructure makes of hosts: which will be there with nothing on them yet, and which
 /// will have another address.
 pub(super) fn coming(plan: &Plan) -> Coming {
-    let named = |fits: &dyn Fn(Kind, Action) -> bool| -> BTreeSet<String> {
-        let changes = plan.changes.iter().filter(|it| fits(it.address.kind(), it.action));
+    let named = |fits: &dyn Fn(&Change) -> bool| -> BTreeSet<String> {
+        let changes = plan.changes.iter().filter(|change| fits(change));
         changes.map(|change| change.address.scope().to_owned()).collect()
     };
-    Coming {
-        empty: named(&|kind, action| match kind {
-            Kind::Machine => matches!(action, Action::Create | Action::Replace),
-            Kind::Bootstrap => action == Action::Create,
-            _ => false,
-        }),
-        joining: named(&|kind, action| kind == Kind::Mesh && action == Action::Create),
-        are_there: false,
-        head: None,
-    }
+    let is_made = |change: &Change| match change.address.kind() {
+        Kind::Machine => matches!(change.action, Action::Create | Action::Replace),
+        Kind::Bootstrap => change.action == Action::Create,
+        _ => false,
+    };
+    // One that logs in anew may get another address.
+    let logs_in = |change: &Change| {
+        let anew = change.fields.iter().any(|field| field.path == "state");
+        change.address.kind() == Kind::Mesh && (change.action == Action::Create || anew)
+    };
+    Coming { empty: named(&is_made), joining: named(&logs_in), are_there: false, head: None }
+}
+
+/// The hosts whose machines may have been off for a plan of infrastructure.
+pub(super) fn restarted(plan: &Plan) -> BTreeSet<String> {
+    let kinds = [Kind::Machine, Kind::Disk];
+    let changes = plan
+        .changes
+        .iter()
+        .filter(|change| kinds.contains(&change.address.kind()) && change.action != Action::Delete);
+    changes.map(|change| change.address.scope().to_owned()).collect()
 }
 
 impl Engine {
@@ -95,6 +107,28 @@ impl Engine {
         Ok((!planned.plan.is_empty()).then_some(planned))
     }
 
+    /// Finds hosts that the environment had once: whoever wrote down where they are may have been elsewhere.
+    pub(super) async fn find_former(&self, hosts: Vec<Host>) -> Result<Vec<Host>, Problem> {
+        if self.environment.world != stagecraft::World::Hosts {
+            return Ok(hosts);
+        }
+        let (workspace, site) = (self.workspace.clone(), self.site.clone());
+        let environment = self.environment.clone();
+        let found = tokio::task::spawn_blocking(move || -> Result<Vec<Host>, Failure> {
+            let file = &workspace.config.file;
+            let finder = Finder::former(file, &environment, &site, &hosts);
+            let mut hosts: BTreeMap<String, Host> =
+                hosts.into_iter().map(|host| (host.name.clone(), host)).collect();
+            finder.find(&mut hosts, || provider::machines(file, &site))?;
+            Ok(hosts.into_values().collect())
+        });
+        match found.await {
+            Ok(found) => Ok(found?),
+            // It is never aborted.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// What is below this environment's application.
     pub(super) fn below(&self) -> Result<Engine, Problem> {
         Engine::open_infrastructure(self.workspace.clone(), &self.environment.name)
@@ -112,6 +146,7 @@ impl Engine {
             version: None,
             hosts: BTreeMap::new(),
             addresses: BTreeMap::new(),
+            partial: request.part == Part::Foundation,
             protection: self.protection(),
             resources,
         })

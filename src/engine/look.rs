@@ -51,6 +51,9 @@ impl Engine {
             None => Vec::new(),
         };
         former.retain(|host| !forget.contains(&host.name));
+        if !former.is_empty() {
+            former = self.find_former(former).await?;
+        }
         observed.hosts.extend(self.probe(former.iter()).await);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
         Ok((observed, hosts))
@@ -80,7 +83,10 @@ impl Engine {
         Ok(former.into_values().collect())
     }
 
-    async fn probe(&self, hosts: impl Iterator<Item = &Host>) -> BTreeMap<String, Sight> {
+    pub(super) async fn probe(
+        &self,
+        hosts: impl Iterator<Item = &Host>,
+    ) -> BTreeMap<String, Sight> {
         let mut probes = JoinSet::new();
         for host in hosts.cloned() {
             let world = self.world.clone();
@@ -130,6 +136,11 @@ pub(super) struct Coming {
 }
 
 impl Coming {
+    /// Whether nothing becomes of any host.
+    pub fn is_nobody(&self) -> bool {
+        self.empty.is_empty() && self.joining.is_empty()
+    }
+
     /// Whether where a host is reached is not known yet.
     pub fn is_unknown(&self, host: &str) -> bool {
         !self.are_there && (self.empty.contains(host) || self.joining.contains(host))

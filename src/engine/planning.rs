@@ -29,7 +29,7 @@ pub struct Planned {
     pub warnings: Vec<Diagnostic>,
     /// Every host that was looked at.
     pub hosts: Arc<BTreeMap<String, Host>>,
-    /// What has to change below the application first.
+    /// What has to change below the application.
     pub below: Option<Box<Planned>>,
     /// What becomes of hosts when that is done.
     pub(super) coming: Coming,
@@ -70,7 +70,7 @@ impl Engine {
         };
         self.read_deployed(&desired, &mut observed);
         let mut plan = diff::plan(&desired, &observed, request)?;
-        if !(coming.empty.is_empty() && coming.joining.is_empty()) {
+        if !coming.is_nobody() {
             // An earlier release's files hold the addresses of then.
             plan.falls_back_to = None;
         }
@@ -92,6 +92,7 @@ impl Engine {
             version: None,
             hosts: self.environment.hosts.clone(),
             addresses: BTreeMap::new(),
+            partial: false,
             protection: Protection::Nothing,
             resources: BTreeMap::new(),
         }
@@ -253,7 +254,9 @@ impl Engine {
         desired: &Desired,
         observed: &Observed,
     ) -> Result<(), Problem> {
-        for (name, then) in &desired.addresses {
+        // Of a host that does not answer nobody knows it, and it is blocked.
+        let seen = desired.addresses.iter().filter(|(name, _)| observed.seen(name).is_some());
+        for (name, then) in seen {
             let Some(now) = self.address_of(name, observed).filter(|now| now != then) else {
                 continue;
             };

@@ -19,6 +19,9 @@ pub struct Desired {
     /// Where hosts reach each other, as far as files may say it: what was so once need not be so later.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub addresses: BTreeMap<String, String>,
+    /// Whether a part of it is left for later: what is not there yet has then never been made.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub partial: bool,
     /// Which cloud objects are never destroyed, whoever asks.
     #[serde(default, skip_serializing_if = "is_default")]
     pub protection: Protection,

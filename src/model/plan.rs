@@ -44,7 +44,7 @@ pub struct Plan {
     pub falls_back_to: Option<u64>,
     /// The steps, each after those that it waits for.
     pub steps: Vec<Step>,
-    /// What has to change below the application first; none where nothing has to.
+    /// What has to change below the application; none where nothing has to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub infrastructure: Option<Box<Plan>>,
 }
@@ -97,6 +97,9 @@ pub struct Request {
     /// Whether volumes that are no longer wanted are destroyed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub prune_volumes: bool,
+    /// Whether a failure leaves things as they are, and nothing goes back to an earlier release.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_fall_back: bool,
     /// Whether a rollback may go on with the values now in force where the old ones are gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub accept_current_secrets: bool,
@@ -111,7 +114,7 @@ pub enum Part {
     /// What is on its hosts.
     #[default]
     Application,
-    /// That, and before it what its hosts need below.
+    /// That, and what its hosts need below.
     Everything,
     /// What its hosts need below.
     Infrastructure,

@@ -17,6 +17,8 @@ pub struct Finder {
     /// The tag by which their devices are known.
     mark: String,
     has_cloud: bool,
+    /// Whether a host that has no machine stays where it is known to be.
+    keeps_known: bool,
 }
 
 impl Finder {
@@ -29,12 +31,24 @@ impl Finder {
         let open: BTreeSet<String> = open.map(|(name, _)| name.clone()).collect();
         let names = open.iter().filter(|_| environment.has_mesh_names());
         let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
-        Self { open, names, mark: mesh::mark(site), has_cloud: file.cloud.is_some() }
+        let (mark, has_cloud) = (mesh::mark(site), file.cloud.is_some());
+        Self { open, names, mark, has_cloud, keeps_known: false }
     }
 
     /// The hosts whose machines the cloud makes.
     pub fn made(&self) -> BTreeSet<String> {
         if self.has_cloud { self.open.clone() } else { BTreeSet::new() }
+    }
+
+    /// For hosts that an environment had once: those that still have a machine, or are on the private
+    /// network, are found there, and the others where they were.
+    pub fn former(file: &File, environment: &Environment, site: &Site, hosts: &[Host]) -> Self {
+        let open = hosts.iter().filter(|host| host.transport == Transport::Ssh);
+        let open: BTreeSet<String> = open.map(|host| host.name.clone()).collect();
+        let names = open.iter().filter(|_| environment.has_mesh_names());
+        let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
+        let (mark, has_cloud) = (mesh::mark(site), file.cloud.is_some());
+        Self { open, names, mark, has_cloud, keeps_known: true }
     }
 
     /// Says of hosts where they are and by which keys they are known. `machines` says what the cloud has;
@@ -67,13 +81,19 @@ impl Finder {
         for name in &self.open {
             let Some(host) = hosts.get_mut(name) else { continue };
             let machine = state.first(&Address::machine(name));
+            if machine.is_none() && self.keeps_known {
+                continue;
+            }
+            host.through_tailscale &= seen.contains(name);
             let given = |what: &str| machine.and_then(|machine| machine.given.get(what).cloned());
             if !seen.contains(name) {
+                host.resolved = None;
                 host.address = given("public_ip").unwrap_or_default();
                 host.private_address = given("private_ip");
             }
             // The same `sshd` answers on both ways.
-            host.host_key = host.host_key.take().or_else(|| given("host_key"));
+            let known = host.host_key.take().filter(|_| seen.contains(name));
+            host.host_key = known.or_else(|| given("host_key"));
         }
         Ok(())
     }

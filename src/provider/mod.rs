@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::config::stagecraft::{CloudProvider, Environment, File};
 use crate::model::{
-    Act, Address, Blocked, Failure, Host, InfraState, Kind, Resource, Site, Transport,
+    Act, Address, Blocked, BlockedReason, Failure, Host, InfraState, Kind, Resource, Site, Spec,
+    Transport,
 };
 use crate::world::Infrastructure;
 use digitalocean::DigitalOcean;
@@ -29,8 +30,8 @@ pub struct Ground {
     finder: Finder,
     /// Those whose machines the cloud makes.
     made: BTreeSet<String>,
-    /// Those that are made ready.
-    ready: BTreeSet<String>,
+    /// Those that are made ready, and whether Docker is a part of that.
+    ready: BTreeMap<String, bool>,
 }
 
 /// What an environment needs below its application.
@@ -107,7 +108,10 @@ impl Ground {
             mesh,
             hosts: Hosts::from_env(),
             known: environment.hosts.clone(),
-            ready: ready.keys().map(|address| address.scope().to_owned()).collect(),
+            ready: ready
+                .iter()
+                .map(|(address, it)| (address.scope().into(), wants_docker(it)))
+                .collect(),
         }))
     }
 
@@ -130,16 +134,21 @@ impl Ground {
         let mut hosts = self.placed(|| Ok(state.clone()))?;
         for name in &self.made {
             match self.power(name, state).as_deref() {
-                Some("on") => {}
+                Some("on") if hosts.contains_key(name) => {}
+                Some("on") => {
+                    let detail = format!("the cloud does not say by which key {name} is known");
+                    let reason = BlockedReason::LoginRefused;
+                    self.block(name, &Blocked { reason, detail }, state);
+                }
                 // What is off tells nothing of what is on it.
-                Some("off") if self.ready.contains(name) => {
+                Some("off") if self.ready.contains_key(name) => {
                     hosts.remove(name);
                     state.add(Address::bootstrap(name), host::unseen(name));
                 }
                 _ => drop(hosts.remove(name)),
             }
         }
-        hosts.retain(|name, _| self.mesh.is_some() || self.ready.contains(name));
+        hosts.retain(|name, _| self.mesh.is_some() || self.ready.contains_key(name));
         let mut facts: BTreeMap<String, Facts> = BTreeMap::new();
         for (name, seen) in self.hosts.inspect(hosts.into_values().collect()) {
             match seen {
@@ -147,9 +156,10 @@ impl Ground {
                 Err(blocked) => self.block(&name, &blocked, state),
             }
         }
-        for (name, facts) in facts.iter().filter(|(name, _)| self.ready.contains(*name)) {
+        for (name, facts) in &facts {
+            let Some(wants_docker) = self.ready.get(name) else { continue };
             let address = Address::bootstrap(name);
-            match host::read(facts, name, self.made.contains(name)) {
+            match host::read(facts, name, self.made.contains(name), *wants_docker) {
                 Ok(object) => object.into_iter().for_each(|it| state.add(address.clone(), it)),
                 Err(blocked) => drop(state.blocked.insert(address, blocked)),
             }
@@ -169,7 +179,7 @@ impl Ground {
 
     /// Nothing is known of a host that can't be asked.
     fn block(&self, name: &str, blocked: &Blocked, state: &mut InfraState) {
-        if self.ready.contains(name) {
+        if self.ready.contains_key(name) {
             state.blocked.insert(Address::bootstrap(name), blocked.clone());
         }
         if self.mesh.is_some() {
@@ -185,6 +195,10 @@ impl Ground {
         };
         Ok(self.placed(machines)?.remove(name))
     }
+}
+
+fn wants_docker(resource: &Resource) -> bool {
+    matches!(&resource.spec, Spec::Infra(spec) if spec.value("docker").is_some())
 }
 
 impl Infrastructure for Ground {

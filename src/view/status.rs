@@ -333,6 +333,7 @@ mod tests {
         let host = |name: &str| Host::named(name);
         Desired {
             addresses: BTreeMap::new(),
+            partial: false,
             site: Site { project: "shop".into(), environment: "staging".into(), env_path: None },
             version: None,
             hosts: services.iter().map(|(name, _)| ((*name).to_owned(), host(name))).collect(),

@@ -402,3 +402,30 @@ fn a_host_that_is_dropped_is_left_before_its_machine_goes() {
     assert_eq!(shop.devices(), named(["app-1", "laptop"]));
     shop.run(&["plan", "--detailed-exitcode"]).exits(0);
 }
+
+#[test]
+fn a_host_is_added_to_an_environment_that_serves() {
+    let Some(shop) = Shop::new() else { return };
+    let config = shop.folder.path().join("stagecraft.yml");
+    edit(&config, "        - app-2\n", "");
+    shop.run(&["apply", "--yes"]).ok();
+    assert_eq!(shop.devices(), named(["app-1", "laptop"]));
+    edit(&config, "        - app-1\n", "        - app-1\n        - app-2\n");
+    let planned = shop.run(&["plan", "--detailed-exitcode"]).exits(2).stdout;
+    for line in ["+ machine.app-2", "+ service.app-2/api"] {
+        assert!(planned.contains(line), "no {line:?} in:\n{planned}");
+    }
+    assert!(!planned.contains("service.app-1/api"), "{planned}");
+    let done = shop.run(&["apply", "--yes"]).ok();
+    assert!(done.contains("release 2"), "{done}");
+    shop.run(&["plan", "--detailed-exitcode"]).exits(0);
+    // A machine that is shut down for a change is waited for.
+    let api = "  api: { role: app, rollout: { order: start-first, health_timeout: 30s } }";
+    edit(&config, api, &api.replace("30s", "40s"));
+    edit(&config, "s-1vcpu-1gb", "s-2vcpu-2gb");
+    edit(&shop.folder.path().join("docker-compose.yml"), "WORKER_TAG:-v1", "WORKER_TAG:-v2");
+    let done = shop.run(&["apply", "--yes"]).ok();
+    assert!(done.contains("release 3"), "{done}");
+    shop.run(&["plan", "--detailed-exitcode"]).exits(0);
+    assert!(get(GATEWAY, "/").is_ok());
+}

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -216,7 +217,8 @@ impl DigitalOcean {
             let message = format!("{zone} has records that are not ours, such as {name} {kind}");
             return Err(Refusal::Said { status: 409, message });
         }
-        self.api.delete(&format!("/v2/domains/{zone}"), None)
+        self.api.delete(&format!("/v2/domains/{zone}"), None)?;
+        self.api.delete(&format!("/v2/tags/{}", self.beginning(zone)), None)
     }
 
     fn put_mark(&self, zone: &str, name: &str) -> Result<(), Refusal> {
@@ -271,7 +273,7 @@ impl DigitalOcean {
         let wanted = self.addresses(object)?;
         let path = format!("/v2/domains/{}/records", place.zone);
         let there = |it: &&Value| it["type"] == "A" && it["name"] == place.label;
-        let (mut has, mut surplus) = (Vec::new(), Vec::new());
+        let (mut has, mut surplus): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for record in all.iter().filter(there) {
             let ip = record["data"].as_str().unwrap_or_default().to_owned();
             if !wanted.contains(&ip) || has.contains(&ip) {
@@ -284,14 +286,20 @@ impl DigitalOcean {
             }
             has.push(ip);
         }
-        for ip in wanted.iter().filter(|ip| !has.contains(ip)) {
+        let stayed = has;
+        for ip in wanted.iter().filter(|ip| !stayed.contains(ip)) {
             let body = json!({ "type": "A", "name": place.label, "data": ip, "ttl": ttl });
             self.make_record(place.zone, &body, || {
                 let records = self.records(place.zone, "")?;
                 Ok(records.iter().any(|it| there(&it) && it["data"] == *ip))
             })?;
         }
-        surplus.iter().try_for_each(|id| self.api.delete(&format!("{path}/{id}"), None))
+        surplus.iter().try_for_each(|id| self.api.delete(&format!("{path}/{id}"), None))?;
+        if !surplus.is_empty() && !stayed.is_empty() {
+            // Whoever has heard the old answer still goes there, and there still is somebody.
+            std::thread::sleep(Duration::from_secs(ttl.as_u64().unwrap_or_default()));
+        }
+        Ok(())
     }
 
     /// Whether something at a name is somebody else's. What is said beside an address would lead

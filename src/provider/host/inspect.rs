@@ -14,7 +14,9 @@ if [ -r /etc/os-release ]; then
   (. /etc/os-release; say id "${ID-}"; say version "${VERSION_ID-}"; say codename "${VERSION_CODENAME-}")
 fi
 if has docker; then
-  if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then say docker answers; else say docker silent; fi
+  if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then say docker answers
+  elif has dockerd; then say docker silent
+  fi
   if docker compose version >/dev/null 2>&1; then say compose yes; fi
 fi
 if has apt-config && dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^install ok installed'; then
@@ -28,10 +30,10 @@ say end .
 /// How far a host's Docker engine is there.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Docker {
-    /// There is not even the command.
+    /// There is no engine.
     #[default]
     Absent,
-    /// The command is there, and no engine answers.
+    /// There is one, and it does not answer.
     Silent,
     /// It answers.
     Answers,
@@ -62,11 +64,6 @@ impl Facts {
     /// Whether it is of a sort that can be made ready.
     pub fn is_supported(&self) -> bool {
         ["debian", "ubuntu"].contains(&self.id.as_str())
-    }
-
-    /// Whether an engine answers.
-    pub fn has_docker(&self) -> bool {
-        self.docker == Docker::Answers
     }
 
     /// The system and its version, for people.
@@ -125,7 +122,9 @@ mod tests {
     fn facts_are_read_and_half_an_answer_is_none() {
         let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker answers\ntailscale {}\nend .\n";
         let facts = read(&answer(whole)).unwrap();
-        assert!(facts.root && facts.has_docker() && !facts.compose && facts.is_supported());
+        assert!(
+            facts.root && facts.docker == Docker::Answers && !facts.compose && facts.is_supported()
+        );
         assert_eq!(facts.system(), "debian 12");
         assert_eq!(facts.tailscale.as_deref(), Some("{}"));
         let half = read(&answer("user 0\nid debian\n")).unwrap_err();

@@ -4,7 +4,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::inspect::Facts;
+use super::inspect::{Docker, Facts};
 use crate::model::{Failure, Host, InfraSpec};
 use crate::world::quote::quote;
 
@@ -124,7 +124,8 @@ pub fn script(host: &Host, facts: &Facts, wanted: &InfraSpec) -> Result<String, 
     let mut parts = vec![PACKAGES.to_owned()];
     if text("docker").is_some() {
         let distribution = text("source") == Some("distribution");
-        if !(facts.has_docker() && facts.compose) {
+        let absent = facts.docker == Docker::Absent;
+        if absent || !facts.compose {
             is_supported(host, facts)?;
             parts.push(REPOSITORY.to_owned());
             parts.push(COMPOSE.to_owned());
@@ -137,7 +138,7 @@ pub fn script(host: &Host, facts: &Facts, wanted: &InfraSpec) -> Result<String, 
                     .to_owned(),
             );
         }
-        if !facts.has_docker() {
+        if absent {
             parts.push(configuration(facts));
             // Debian has the command in a package of its own from 13 on.
             let packages = match distribution {

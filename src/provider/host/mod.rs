@@ -190,13 +190,19 @@ const LINES: usize = 15;
 
 /// What is on a host, as attributes to compare; none where nothing of it is there. A host that can't be
 /// made ready is blocked.
-pub fn read(facts: &Facts, name: &str, made: bool) -> Result<Option<InfraObject>, Blocked> {
+pub fn read(
+    facts: &Facts,
+    name: &str,
+    made: bool,
+    wants_docker: bool,
+) -> Result<Option<InfraObject>, Blocked> {
     if facts.docker == Docker::Absent && !facts.is_supported() {
         let detail = format!("it has {}", facts.system());
         return Err(Blocked { reason: BlockedReason::Unsupported, detail });
     }
     let docker = match facts.docker {
-        Docker::Absent => return Ok(None),
+        Docker::Absent if wants_docker => return Ok(None),
+        Docker::Absent => "missing",
         Docker::Silent => "does not answer",
         Docker::Answers => INSTALLED,
     };
@@ -273,12 +279,13 @@ mod tests {
     #[test]
     fn a_bare_host_has_nothing_and_another_system_is_blocked() {
         let bare = Facts { id: "debian".into(), ..Facts::default() };
-        assert_eq!(read(&bare, "app-1", true), Ok(None));
+        assert_eq!(read(&bare, "app-1", true, true), Ok(None));
+        assert!(read(&bare, "app-1", true, false).unwrap().is_some());
         let other = Facts { id: "alpine".into(), version: "3.20".into(), ..Facts::default() };
-        let blocked = read(&other, "app-1", true).unwrap_err();
+        let blocked = read(&other, "app-1", true, true).unwrap_err();
         assert_eq!(blocked.reason, BlockedReason::Unsupported);
         // Where Docker is there already, nothing of the system matters.
         let own = Facts { docker: Docker::Answers, compose: true, ..other };
-        assert!(read(&own, "app-1", true).unwrap().is_some());
+        assert!(read(&own, "app-1", true, true).unwrap().is_some());
     }
 }

@@ -62,9 +62,15 @@ impl Mesh {
         if state == RUNNING {
             let set = format!("tailscale set --hostname={name}\n");
             hosts.run(host, &set, PATIENCE).map(|_| ())?;
+            if !self.control.is_open() {
+                return self.is_as_wanted(host, wanted, &self.settled(hosts, host)?);
+            }
         } else if state == STOPPED {
             // It needs no key, and one that is given a bad one is out. Without a flag it keeps its settings.
-            hosts.run(host, "tailscale up\n", PATIENCE).map(|_| ())?;
+            let up = "timeout 45 tailscale up >/dev/null 2>&1 || {\n\
+                      echo 'stagecraft-reason: its Tailscale client does not come up by itself: run \
+                      `tailscale logout` there, and run it again' >&2; exit 1; }\n";
+            hosts.run(host, up, PATIENCE).map(|_| ())?;
         } else {
             self.let_in(hosts, host, wanted, &facts)?;
         }
@@ -78,10 +84,30 @@ impl Mesh {
             let (state, _) = client(&facts);
             Ok([RUNNING, STOPPED, OUT].contains(&state.as_str()).then_some(facts))
         };
+        if let Some(failure) = awaiting_approval(hosts, host)? {
+            return Err(failure);
+        }
         until(PATIENCE, asked, || {
             Failure::new(format!("the Tailscale client on {} does not start", host.name))
                 .hint(format!("see `journalctl -u tailscaled` on {}", host.name))
         })
+    }
+
+    /// Whether a member has the tags that it should, where nobody but a server that can't be asked could give
+    /// them to it.
+    fn is_as_wanted(&self, host: &Host, wanted: &InfraSpec, facts: &Facts) -> Result<(), Failure> {
+        let own = client(facts).1.and_then(|status| status.own).unwrap_or_default();
+        let (mut has, mut wants) = (own.tags.unwrap_or_default(), listed(wanted.value("tags")));
+        has.sort();
+        wants.sort();
+        match has == wants && own.key_expiry.is_none() {
+            true => Ok(()),
+            false => Err(Failure::new(format!(
+                "{} has other tags, or a key that expires, and an auth key can't change that",
+                host.name
+            ))
+            .hint("give an API token or an OAuth client's secret, or change it by hand")),
+        }
     }
 
     /// Lets a host in that is no member.
@@ -187,6 +213,15 @@ impl Mesh {
             )),
         }
     }
+}
+
+/// The failure of a host that waits for somebody to approve of it.
+fn awaiting_approval(hosts: &Hosts, host: &Host) -> Result<Option<Failure>, Failure> {
+    let (state, _) = client(&hosts.await_facts(host)?);
+    Ok((state == "NeedsMachineAuth").then(|| {
+        Failure::new(format!("{} waits to be approved of on the private network", host.name))
+            .hint("approve of it in the admin console, and run it again")
+    }))
 }
 
 /// The script that lets a client in. The key is in a file that only root reads, for as long as it is needed:

@@ -264,7 +264,10 @@ impl Mesh {
     /// # Errors
     /// The control server can't be asked, or refuses.
     pub fn adopt(&self, address: &Address, id: &str) -> Result<(), Failure> {
-        let devices = self.devices()?.unwrap_or_default();
+        let devices = self.devices()?.ok_or_else(|| {
+            Failure::new("an auth key does not let us ask the private network for its devices")
+                .hint("give an API token or an OAuth client's secret")
+        })?;
         let device = devices.into_iter().find(|device| device.id == id).ok_or_else(|| {
             Failure::new(format!("the private network has no device {id}"))
                 .hint("give the id that its control server has for it")
