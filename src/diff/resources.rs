@@ -417,13 +417,11 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
     for address in &removals {
         let service = address.name().unwrap_or_default();
         let containers = refs(scope.containers(service).iter().copied());
-        let mut proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
-        if scope.round.routes.contains_key(service) {
-            // It has moved, and the routes with it: what it still works on ends here.
-            let drain = Act::Drain { containers: containers.clone(), timeout_ms: DRAIN_MS };
-            proposal = proposal.step(scope.effect(drain));
-        }
-        let mut proposal = proposal.step(scope.effect(Act::Stop { containers, grace_s: 10 }));
+        let proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
+        // One that has moved, and the routes with it, ends here what it still works on.
+        let drain_ms = if scope.round.routes.contains_key(service) { DRAIN_MS } else { 0 };
+        let stop = Act::Stop { containers, drain_ms, grace_s: 10 };
+        let mut proposal = proposal.step(scope.effect(stop));
         if frees_something_wanted(scope, service, wanted) {
             // Its place is taken by another: it must go first.
             for (other, spec) in wanted {

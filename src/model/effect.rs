@@ -149,10 +149,14 @@ pub enum Act {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         completes: bool,
     },
-    /// Stops containers, each of which may take `grace_s` seconds before it is killed, and removes them.
+    /// Lets requests to containers end, as `Drain` does, then stops them, each of which may take `grace_s`
+    /// seconds before it is killed, and removes them.
     Stop {
         /// Which.
         containers: Vec<ContainerRef>,
+        /// Milliseconds that requests may take to end; at 0 nobody waits for them.
+        #[serde(default, skip_serializing_if = "is_default")]
+        drain_ms: u64,
         /// Seconds.
         grace_s: u64,
     },

@@ -146,7 +146,7 @@ pub fn new_image() -> Plan {
                 },
             ),
             (api.clone(), wait),
-            (api, Act::Stop { containers: old.clone(), grace_s: 10 }),
+            (api, Act::Stop { containers: old.clone(), drain_ms: 0, grace_s: 10 }),
         ],
     );
     plan.version = Some("v2".into());

@@ -128,7 +128,12 @@ fn leaving(steps: &[&Step]) -> String {
     if effects().any(|effect| matches!(effect.act, Act::Settle { .. })) {
         parts.push("give the proxy time, ".to_owned());
     }
-    if effects().any(|effect| matches!(effect.act, Act::Drain { .. })) {
+    let drains = |act: &Act| match act {
+        Act::Drain { .. } => true,
+        Act::Stop { drain_ms, .. } => *drain_ms > 0,
+        _ => false,
+    };
+    if effects().any(|effect| drains(&effect.act)) {
         parts.push("drain, ".to_owned());
     }
     if effects().any(|effect| matches!(effect.act, Act::Hook { .. })) {
@@ -244,8 +249,15 @@ pub fn act(act: &Act) -> String {
             if *replicas == 1 { "is" } else { "are" },
             duration(*timeout_ms)
         ),
-        Act::Stop { containers, grace_s } => {
+        Act::Stop { containers, drain_ms: 0, grace_s } => {
             format!("stop and remove {} ({grace_s}s grace)", names(containers))
+        }
+        Act::Stop { containers, drain_ms, grace_s } => {
+            let most = duration(*drain_ms);
+            format!(
+                "let requests to {} end (at most {most}), stop and remove them ({grace_s}s grace)",
+                names(containers)
+            )
         }
         Act::Remove { containers } => format!("remove {}", names(containers)),
         Act::RemoveBeside { service, keep, spare } => {

@@ -263,7 +263,7 @@ impl Inner {
             (_, Some(Bug::ForgetFallback)) if self.is_falling_back(process) => return Ok(()),
             (_, Some(Bug::ForgetUndo)) if undoes(effect) => return Ok(()),
             (Act::Start { beside, .. }, Some(Bug::StopOldFirst)) => {
-                let act = Act::Stop { containers: beside.clone(), grace_s: 10 };
+                let act = Act::Stop { containers: beside.clone(), drain_ms: 0, grace_s: 10 };
                 let _ = self.perform(process, &Effect { host: effect.host.clone(), act }, None);
             }
             _ => {}

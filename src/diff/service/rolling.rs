@@ -510,8 +510,10 @@ impl<'a> Rolling<'a> {
             let effect = self.route(gateway, route, Pick::Besides(containers.clone()), needed);
             steps.push(Draft { effect, undo, early: false });
         }
-        if !self.routes.is_empty() && rollout.drain_ms > 0 {
-            let timeout_ms = rollout.drain_ms;
+        let mut drain_ms = if self.routes.is_empty() { 0 } else { rollout.drain_ms };
+        let goes_between = rollout.settle_ms > 0 || !rollout.hook.is_empty();
+        if drain_ms > 0 && goes_between {
+            let timeout_ms = std::mem::take(&mut drain_ms);
             steps.push(self.draft(Act::Drain { containers: containers.clone(), timeout_ms }));
         }
         if rollout.settle_ms > 0 {
@@ -521,6 +523,6 @@ impl<'a> Rolling<'a> {
             let command = rollout.hook.clone();
             steps.push(self.draft(Act::Hook { containers: containers.clone(), command }));
         }
-        steps.push(self.draft(Act::Stop { containers, grace_s }));
+        steps.push(self.draft(Act::Stop { containers, drain_ms, grace_s }));
     }
 }

@@ -167,7 +167,10 @@ fn each_cause_is_explained() {
             (api.clone(), await_healthy("api", 1)),
             (worker.clone(), Act::Resume { containers: vec![container("shop-worker-1")] }),
             (worker, await_healthy("worker", 1)),
-            (old, Act::Stop { containers: vec![container("shop-old-1")], grace_s: 10 }),
+            (
+                old,
+                Act::Stop { containers: vec![container("shop-old-1")], drain_ms: 0, grace_s: 10 },
+            ),
         ],
     );
     plan.steps[0].undo = vec![Effect {

@@ -122,7 +122,13 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
                 completes: *completes,
             })
         }
-        Act::Stop { containers, grace_s } => containers::stop(containers, *grace_s),
+        Act::Stop { containers, drain_ms, grace_s } => {
+            let drain = match drain_ms {
+                0 => String::new(),
+                _ => routes::drain(containers, *drain_ms),
+            };
+            drain + &containers::stop(containers, *grace_s)
+        }
         Act::Remove { containers } => containers::remove(containers),
         Act::RemoveBeside { service, keep, spare } => {
             containers::remove_beside(service, keep, *spare)
@@ -182,7 +188,9 @@ pub fn patience(act: &Act) -> Duration {
             Duration::from_millis(timeout_ms.saturating_add(*settle_ms)) + Duration::from_secs(600)
         }
         Act::Run { .. } => Duration::from_secs(3600),
-        Act::Stop { grace_s, .. } => Duration::from_secs(grace_s.saturating_add(60)),
+        Act::Stop { grace_s, drain_ms, .. } => {
+            Duration::from_secs(grace_s.saturating_add(60)) + Duration::from_millis(*drain_ms)
+        }
         _ => Duration::from_secs(120),
     }
 }

@@ -194,6 +194,7 @@ busy() {
 "#;
 
 const DRAIN: &str = r#"
+drain() {
 clock
 begin=$now
 while :; do
@@ -202,11 +203,13 @@ while :; do
     busy "$pid"
     [ $? = 1 ] || left=yes
   done
-  [ -n "$left" ] || exit 0
+  [ -n "$left" ] || return 0
   clock
-  [ "$((now - begin))" -lt "$LIMIT" ] || exit 0
-  sleep 0.1 2>/dev/null || sleep 1
+  [ "$((now - begin))" -lt "$LIMIT" ] || return 0
+  sleep 0.05 2>/dev/null || sleep 1
 done
+}
+drain
 "#;
 
 pub fn drain(containers: &[ContainerRef], timeout_ms: u64) -> String {
