@@ -111,16 +111,14 @@ job() {
 }
 # The engine's own interface answers four questions in the time that `docker` takes to start. It is
 # used where it surely is the engine that `docker` would use, and in no other way is it needed.
-quick() {
-  [ -S "$SOCKET" ] && [ -w "$SOCKET" ] && [ -z "${DOCKER_HOST-}${DOCKER_CONTEXT-}" ] || return 1
-  command -v curl >/dev/null 2>&1 || return 1
-  ! grep -qs currentContext "${DOCKER_CONFIG:-${HOME-}/.docker}/config.json" || return 1
+four_answers() {
+  quick || return 1
   curl -q -s -g -f --fail-early --max-time 5 --noproxy '*' --unix-socket "$SOCKET" \
     -o "$T/ids" "http://d/containers/json?all=1&filters=$FILTER_CONTAINERS" \
     -o "$T/1b.api" "http://d/networks?filters=$FILTER" \
     -o "$T/2b.api" "http://d/volumes?filters=$FILTER" \
     -o "$T/3b.api" "http://d/images/json" >/dev/null 2>&1 || return 1
-  ids=$(tr ',{' '\n\n' <"$T/ids" | sed -n 's/^"Id":"\([0-9a-f]*\)"$/\1/p') || return 1
+  ids=$(container_ids <"$T/ids") || return 1
   say api-networks >"$T/1a.api"
   say api-volumes >"$T/2a.api"
   say api-images >"$T/3a.api"
@@ -246,7 +244,7 @@ mesh() {
 }
 for it in hashes ours mesh; do job "$it" & done
 QUICK=
-if quick; then
+if four_answers; then
   QUICK=yes
   job containers &
 else
@@ -288,7 +286,6 @@ pub fn question(
     let project = format!("com.docker.compose.project={}", layout.project);
     for (name, value) in [
         ("M", marker.as_str()),
-        ("SOCKET", "/var/run/docker.sock"),
         ("FILTER", &label_filter(&[&project])),
         ("FILTER_CONTAINERS", &label_filter(&[&project, "com.docker.compose.oneoff=False"])),
         ("CONTAINER", CONTAINER),

@@ -5,7 +5,9 @@ use std::io::{self, Read};
 
 /// Sets up a script's environment. `digest` writes the SHA-256 of its input; `compose` calls the
 /// Compose plugin with nothing in its environment that could change what a file means; `mode_of`
-/// prints a file's permission bits; `absent PATH` is true only if PATH is known not to exist.
+/// prints a file's permission bits; `quick` is true where the engine's own interface, which `engine` asks,
+/// surely is that of the engine that `docker` would use: it answers in a fifth of the time that `docker`
+/// takes to start; `container_ids` picks the ids out of its list of containers; `absent PATH` is true only if PATH is known not to exist.
 pub const PRELUDE: &str = r#"set -u
 LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 DOCKER_CLI_HINTS=false
@@ -21,6 +23,14 @@ clean() {
     ${DOCKER_CERT_PATH+"DOCKER_CERT_PATH=$DOCKER_CERT_PATH"} "$@"
 }
 compose() { clean docker compose "$@"; }
+SOCKET=/var/run/docker.sock
+quick() {
+  [ -S "$SOCKET" ] && [ -w "$SOCKET" ] && [ -z "${DOCKER_HOST-}${DOCKER_CONTEXT-}" ] || return 1
+  command -v curl >/dev/null 2>&1 || return 1
+  ! grep -qs currentContext "${DOCKER_CONFIG:-${HOME-}/.docker}/config.json"
+}
+engine() { curl -q -s -g -f --max-time 5 --noproxy '*' --unix-socket "$SOCKET" "$@" 2>/dev/null; }
+container_ids() { tr ',{' '\n\n' | sed -n 's/^"Id":"\([0-9a-f]*\)"$/\1/p'; }
 mode_of() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
 absent() {
   [ ! -e "$1" ] || return 1

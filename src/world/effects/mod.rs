@@ -85,7 +85,22 @@ listed() {
   docker ps -a --no-trunc --filter "label=com.docker.compose.project=$P" \
     --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
-members() { listed "$@" -q; }
+members() {
+  if quick; then
+    only=$1 more='' state=''
+    shift
+    for word; do
+      case $word in
+        label=*) more="$more,\"${word#label=}\"" ;;
+        status=*) state=",\"status\":[\"${word#status=}\"]" ;;
+      esac
+    done
+    said=$(engine -G -d all=1 --data-urlencode "filters={\"label\":[\"com.docker.compose.project=$P\",\"com.docker.compose.service=$only\",\"com.docker.compose.oneoff=False\"$more]$state}" http://d/containers/json) &&
+      { printf '%s' "$said" | container_ids; return; }
+    set -- "$only" ${more:+--filter "label=stagecraft.environment=$MARK"} ${state:+--filter status=running}
+  fi
+  listed "$@" -q
+}
 "#;
 
 /// The script that performs an act.

@@ -93,11 +93,15 @@ pub fn read(path: &str) -> String {
     format!("[ ! -e {path} ] || try cat {path}\n")
 }
 
-/// `fetch ID PATH` asks the API of a proxy; from the host, or from within where the host can't.
+/// `fetch ID PATH` asks the API of a proxy at its `ips`, which `addresses` prints; from the host, or from
+/// within where the host can't.
 /// `servers` prints the servers of a service as the API has them, in order.
 const SEE: &str = r#"
+addresses() {
+  docker inspect --type container --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$1" 2>/dev/null
+}
 fetch() {
-  for ip in $(docker inspect --type container --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' "$1" 2>/dev/null) 127.0.0.1; do
+  for ip in $ips 127.0.0.1; do
     if command -v curl >/dev/null 2>&1; then
       curl -q -s -g -f --max-time 2 --noproxy '*' "http://$ip:$API$2" 2>/dev/null && return
     elif command -v wget >/dev/null 2>&1; then
@@ -109,7 +113,7 @@ fetch() {
 servers() { tr '{,' '\n\n' | sed -n -e 's/^"url":"\([^"]*\)".*$/\1/p' -e 's/^"address":"\([^"]*\)".*$/\1/p' | sort; }
 # has ID PATH SERVERS: whether the proxy lists exactly these.
 has() {
-  said=$(fetch "$1" "$2") || return 1
+  said=$(fetch "$1" "$2") || { ips=$(addresses "$1"); return 1; }
   answered=yes
   found=$(printf '%s\n' "$said" | servers)
   [ "$found" = "$3" ]
@@ -133,11 +137,11 @@ pub fn write(route: &RouteSpec, servers: &Servers) -> String {
     format!(
         "{place}{SEE}PROXY={}\nAPI={}\nseen() {{\n  id=$1\n{checks}  return 0\n}}\n\
          clock\nbegin=$now answered=''\n\
-         for id in $(members \"$PROXY\" --filter status=running); do\n  until seen \"$id\"; do\n    clock\n    past=$((now - begin))\n    \
+         for id in $(members \"$PROXY\" --filter status=running); do\n  ips=$(addresses \"$id\")\n  until seen \"$id\"; do\n    clock\n    past=$((now - begin))\n    \
          if [ -z \"$answered\" ] && [ \"$past\" -ge {quiet} ]; then break; fi\n    \
          if [ \"$past\" -ge {late} ]; then\n      docker logs --tail 5 \"$id\" 2>&1 | mask >&2\n      \
          give_up \"$PROXY has not taken up {path} within {seconds} s; it lists: $(echo $found)\"\n    \
-         fi\n    sleep 0.05 2>/dev/null || sleep 1\n  done\ndone\n",
+         fi\n    sleep 0.02 2>/dev/null || sleep 1\n  done\ndone\n",
         quote(&route.proxy.service),
         route.proxy.api.unwrap_or_default(),
         quiet = throttle + MARGIN_MS,
