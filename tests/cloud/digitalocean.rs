@@ -97,7 +97,10 @@ impl Server {
 
 async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    // Whoever is killed in the middle of a request is not heard.
+    let Ok(bytes) = to_bytes(body, 1 << 20).await else {
+        return Response::builder().status(400).body(Body::empty()).unwrap();
+    };
     let body: Option<Value> = serde_json::from_slice(&bytes).ok();
     let right = format!("Bearer {TOKEN}");
     let let_in = head.headers.get("authorization").is_some_and(|given| *given == *right);

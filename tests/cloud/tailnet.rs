@@ -294,7 +294,10 @@ const DAY: SignedDuration = SignedDuration::from_hours(24);
 
 async fn handle(Extracted(state): Extracted<Arc<Mutex<State>>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let bytes = to_bytes(body, 1 << 20).await.unwrap();
+    // Whoever is killed in the middle of a request is not heard.
+    let Ok(bytes) = to_bytes(body, 1 << 20).await else {
+        return Response::builder().status(400).body(Body::empty()).unwrap();
+    };
     let path = head.uri.path().to_owned();
     if let Some(verb) = path.strip_prefix("/stand-in/") {
         let (status, text) = lock(&state).client(verb, &form(&bytes));

@@ -28,8 +28,14 @@ fn asked() -> Option<u64> {
 
 #[test]
 fn killed_at_every_line_of_the_journal() {
-    let (environment, least) = if asked().is_some() { ("production", 26) } else { ("staging", 14) };
+    let environment = if asked().is_some() { "production" } else { "staging" };
     let Some(edge) = Edge::applied(environment, 2) else { return };
+    // How many lines there are when nobody is killed, and every image is there.
+    let mut least = 0;
+    for version in ["v2", "v3", "v1"] {
+        least = edge.follow(&["deploy", version]).end().stdout.lines().count();
+    }
+    assert!(least > 10, "only {least} lines");
     let load = edge.load();
     let mut lines = 0;
     loop {
@@ -46,8 +52,7 @@ fn killed_at_every_line_of_the_journal() {
             break;
         }
     }
-    // Started, finished, and two lines for each step of a host.
-    assert!(lines > least, "only {lines} lines");
+    assert!(lines >= least, "only {lines} of {least} lines");
     load.dropped_nothing(&["v1", "v2", "v3"]);
 }
 
