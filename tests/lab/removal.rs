@@ -57,7 +57,7 @@ fn a_dropped_host_is_cleared() {
     }
     // Killed on the way, the host is not forgotten.
     let mut apply = shop.follow(&["apply"]);
-    apply.wait_for("step_done", "service.app-2/worker", "remove");
+    apply.wait_for("step_done", "service.app-2/worker", "stop");
     apply.signal("KILL");
     apply.end();
     let left = shop.plan(&[]);

@@ -34,7 +34,7 @@ fn a_new_version_rolls_the_api_alone_host_by_host() {
     shop.stagecraft(&["deploy", "v2", "--yes"]).exits(0);
 
     let journal = shop.journal(2);
-    let first_away = at(&journal, "step_done", "service.app-1/api", "remove");
+    let first_away = at(&journal, "step_done", "service.app-1/api", "stop");
     let second_begins = at(&journal, "step_started", "service.app-2/api", "start");
     assert!(first_away < second_begins, "{journal:#?}");
     for address in ["service.app-1/api", "service.app-2/api"] {
