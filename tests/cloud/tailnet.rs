@@ -1,6 +1,6 @@
 //! A stand-in for the control server of a tailnet: one set of devices and keys, looked at through
 //! Tailscale's API, through Headscale's, and by the stand-in for the `tailscale` command
-//! (tests/lab/tailscale). What it refuses, it refuses with the words of the real ones.
+//! (tests/lab/tailscale). What the real ones refuse, it refuses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
