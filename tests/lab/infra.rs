@@ -165,6 +165,7 @@ impl Shop {
             .env("HEADSCALE_API_KEY", HEADSCALE_KEY)
             .env("TAILSCALE_STANDIN", self.place.path().join("tailscale"))
             .env("PATH", format!("{}:{}", programs().display(), std::env::var("PATH").unwrap()))
+            .env("TMPDIR", self.place.path())
             .env("XDG_RUNTIME_DIR", self.place.path());
         command
     }

@@ -5,12 +5,17 @@
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use crate::world::shell::random_hex;
 
 /// No mark begins so.
 const TAG: &str = "stagecraft-hostkey:";
 const KIND: &str = "ssh-ed25519";
+/// What the folders' names begin with in which pairs are made.
+const FOLDER: &str = "stagecraft-hostkey-";
+/// How old such a folder is that nobody needs any more.
+const OLD: Duration = Duration::from_secs(60);
 
 /// A key pair.
 pub struct HostKey {
@@ -26,7 +31,8 @@ impl HostKey {
     /// Why `ssh-keygen` could not.
     pub fn new() -> Result<Self, String> {
         let name = random_hex(8).map_err(|error| error.to_string())?;
-        let folder = std::env::temp_dir().join(format!("stagecraft-{name}"));
+        remove_leftovers(&std::env::temp_dir());
+        let folder = std::env::temp_dir().join(format!("{FOLDER}{name}"));
         let made = fs::DirBuilder::new().mode(0o700).create(&folder);
         made.map_err(|error| format!("{}: {error}", folder.display()))?;
         let pair = generate(&folder.join("key"));
@@ -50,6 +56,18 @@ impl HostKey {
     /// The tag that says the public half. Tags have no `+` and no `/`.
     pub fn tag(&self) -> String {
         format!("{TAG}{}", self.public.replace('+', "-").replace('/', "_"))
+    }
+}
+
+/// Removes what runs have left that were killed while they made a key.
+fn remove_leftovers(place: &std::path::Path) {
+    for entry in fs::read_dir(place).into_iter().flatten().flatten() {
+        let is_ours = entry.file_name().to_string_lossy().starts_with(FOLDER);
+        let age = entry.metadata().and_then(|found| found.modified()).map(|time| time.elapsed());
+        // Somebody may be making one just now; and what is another user's can't be removed.
+        if is_ours && age.is_ok_and(|age| age.is_ok_and(|age| age > OLD)) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 
@@ -101,6 +119,26 @@ mod tests {
         let data = key.user_data();
         assert!(data.contains("ed25519_private: |\n    a\n    b\n"), "{data}");
         assert!(data.ends_with("ed25519_public: ssh-ed25519 AAAA+b/c\n"), "{data}");
+    }
+
+    #[test]
+    fn what_a_killed_run_has_left_is_removed_and_nothing_else() {
+        let place = tempfile::tempdir().unwrap();
+        let make = |name: &str, old: bool| {
+            let folder = place.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            if old {
+                let time = std::time::SystemTime::now() - 2 * OLD;
+                fs::File::open(&folder).unwrap().set_modified(time).unwrap();
+            }
+        };
+        make("stagecraft-hostkey-1", true);
+        make("stagecraft-hostkey-2", false);
+        make("theirs", true);
+        remove_leftovers(place.path());
+        let left = fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().file_name());
+        let left: std::collections::BTreeSet<_> = left.collect();
+        assert_eq!(left, ["stagecraft-hostkey-2", "theirs"].map(Into::into).into());
     }
 
     #[test]
