@@ -249,12 +249,9 @@ impl DigitalOcean {
         }
     }
 
-    fn zone_for<'a>(
-        &self,
-        name: &str,
-        zones: impl Iterator<Item = &'a str>,
-    ) -> Result<String, Refusal> {
-        zone_of(name, zones).map(str::to_owned).ok_or_else(|| {
+    /// The zone of the configuration's that a name is in.
+    fn zone_for(&self, name: &str) -> Result<&str, Refusal> {
+        zone_of(name, self.zones.iter().map(String::as_str)).ok_or_else(|| {
             let message = format!("there is no zone for {name}");
             Refusal::Said { status: 404, message }
         })
@@ -262,10 +259,9 @@ impl DigitalOcean {
 
     /// Makes a name say the addresses that it should, and nothing else. At no time does it say none.
     pub(super) fn settle_name(&self, address: &Address, object: &InfraSpec) -> Result<(), Refusal> {
-        let _alone = self.alone_with_names();
+        let alone = self.alone_with_names();
         let name = address.scope();
-        let zone = self.zone_for(name, self.zones.iter().map(String::as_str))?;
-        let place = Place::new(name, &zone);
+        let place = Place::new(name, self.zone_for(name)?);
         let all = self.records(place.zone, "")?;
         self.refuse_conflict(address, &place, &all)?;
         self.put_mark(place.zone, &place.mark())?;
@@ -273,10 +269,10 @@ impl DigitalOcean {
         let wanted = self.addresses(object)?;
         let path = format!("/v2/domains/{}/records", place.zone);
         let there = |it: &&Value| it["type"] == "A" && it["name"] == place.label;
-        let (mut has, mut surplus): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let (mut stay, mut surplus): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
         for record in all.iter().filter(there) {
             let ip = record["data"].as_str().unwrap_or_default().to_owned();
-            if !wanted.contains(&ip) || has.contains(&ip) {
+            if !wanted.contains(&ip) || stay.contains(&ip) {
                 surplus.push(read::text(&record["id"]));
                 continue;
             }
@@ -284,10 +280,9 @@ impl DigitalOcean {
                 let body = json!({ "type": "A", "ttl": ttl });
                 self.api.put(&format!("{path}/{}", read::text(&record["id"])), &body)?;
             }
-            has.push(ip);
+            stay.push(ip);
         }
-        let stayed = has;
-        for ip in wanted.iter().filter(|ip| !stayed.contains(ip)) {
+        for ip in wanted.iter().filter(|ip| !stay.contains(ip)) {
             let body = json!({ "type": "A", "name": place.label, "data": ip, "ttl": ttl });
             self.make_record(place.zone, &body, || {
                 let records = self.records(place.zone, "")?;
@@ -295,8 +290,10 @@ impl DigitalOcean {
             })?;
         }
         surplus.iter().try_for_each(|id| self.api.delete(&format!("{path}/{id}"), None))?;
-        if !surplus.is_empty() && !stayed.is_empty() {
-            // Whoever has heard the old answer still goes there, and there still is somebody.
+        if !surplus.is_empty() && !stay.is_empty() {
+            // Whoever has heard the old answer still goes there, and there still is somebody. Other names
+            // need not wait for that.
+            drop(alone);
             std::thread::sleep(Duration::from_secs(ttl.as_u64().unwrap_or_default()));
         }
         Ok(())
@@ -376,8 +373,7 @@ impl DigitalOcean {
             self.refuse_other_mark(&records, ZONE_MARK)?;
             return self.put_mark(address.scope(), ZONE_MARK);
         }
-        let zone = self.zone_for(address.scope(), self.zones.iter().map(String::as_str))?;
-        let place = Place::new(address.scope(), &zone);
+        let place = Place::new(address.scope(), self.zone_for(address.scope())?);
         let records = self.records(place.zone, "")?;
         self.refuse_other_mark(&records, &place.mark())?;
         if !records.iter().any(|it| it["type"] == "A" && it["name"] == place.label) {
@@ -386,9 +382,7 @@ impl DigitalOcean {
         }
         self.put_mark(place.zone, &place.mark())
     }
-}
 
-impl DigitalOcean {
     /// Whether the mark of another environment is there already.
     fn refuse_other_mark(&self, records: &[Value], mark: &str) -> Result<(), Refusal> {
         let marking = self.marking();
