@@ -143,11 +143,17 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
         // The connection ends without an answer.
         std::panic::resume_unwind(Box::new("dropped"));
     }
+    respond(status, answer)
+}
+
+/// An answer as it goes over the wire: a text as it is, anything else as JSON.
+pub fn respond(status: u16, answer: Option<Value>) -> Response {
     let mut response = Response::builder().status(status);
     if status == 429 {
         response = response.header("retry-after", "0");
     }
     let body = match answer {
+        Some(Value::String(text)) => Body::from(text),
         Some(answer) => {
             response = response.header("content-type", "application/json");
             Body::from(answer.to_string())

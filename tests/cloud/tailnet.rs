@@ -15,7 +15,7 @@ use axum::response::Response;
 use jiff::{RoundMode, SignedDuration, Timestamp, TimestampRound, Unit};
 use serde_json::{Value, json};
 
-use crate::digitalocean::{Exchange, Fault};
+use crate::digitalocean::{Exchange, Fault, respond};
 
 #[path = "tailnet/client.rs"]
 mod client;
@@ -342,19 +342,7 @@ async fn handle(Extracted(state): Extracted<Arc<Mutex<State>>>, request: Request
         // The connection ends without an answer.
         std::panic::resume_unwind(Box::new("dropped"));
     }
-    let mut response = Response::builder().status(status);
-    if status == 429 {
-        response = response.header("retry-after", "0");
-    }
-    let body = match answer {
-        Some(Value::String(text)) => Body::from(text),
-        Some(answer) => {
-            response = response.header("content-type", "application/json");
-            Body::from(answer.to_string())
-        }
-        None => Body::empty(),
-    };
-    response.body(body).unwrap()
+    respond(status, answer)
 }
 
 /// What a server in trouble says. Headscale limits nothing; a proxy before it may, in its own words.
