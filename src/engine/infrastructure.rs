@@ -11,7 +11,7 @@ use crate::model::{
     Protection, Request,
 };
 use crate::provider::{self, Finder, Ground};
-use crate::world::Infrastructure;
+use crate::world::{Infrastructure, apart};
 
 /// Where the records, journals and the lock of infrastructure are kept, below the project's folder. Hosts
 /// can't keep them: there may be none yet.
@@ -114,7 +114,7 @@ impl Engine {
         }
         let (workspace, site) = (self.workspace.clone(), self.site.clone());
         let environment = self.environment.clone();
-        let found = tokio::task::spawn_blocking(move || -> Result<Vec<Host>, Failure> {
+        let found = apart(move || -> Result<Vec<Host>, Failure> {
             let file = &workspace.config.file;
             let finder = Finder::former(file, &environment, &site, &hosts);
             let mut hosts: BTreeMap<String, Host> =
@@ -122,11 +122,7 @@ impl Engine {
             finder.find(&mut hosts, || provider::machines(file, &site))?;
             Ok(hosts.into_values().collect())
         });
-        match found.await {
-            Ok(found) => Ok(found?),
-            // It is never aborted.
-            Err(error) => std::panic::resume_unwind(error.into_panic()),
-        }
+        Ok(found.await?)
     }
 
     /// What is below this environment's application.

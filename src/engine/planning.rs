@@ -14,7 +14,6 @@ use crate::model::{
     Desired, EnvSource, Failure, Host, HostState, Note, Observed, Outcome, Part, Plan, Protection,
     Release, Request, Sight, Spec, Tier,
 };
-
 use crate::state::Store;
 
 /// A plan with what it was made from.
@@ -165,17 +164,12 @@ impl Engine {
     /// The hosts, without the addresses that nobody knows yet.
     fn hosts_as_known(&self, coming: &Coming) -> BTreeMap<String, Host> {
         let mut hosts = self.environment.hosts.clone();
-        for (name, host) in hosts.iter_mut().filter(|(name, _)| coming.is_unknown(name)) {
-            let settings = Host { address: String::new(), ..host.clone() };
-            *host = Host {
-                user: settings.user,
-                port: settings.port,
-                identity_file: settings.identity_file,
-                transport: settings.transport,
-                roles: settings.roles,
-                address: settings.address,
-                ..Host::named(name)
-            };
+        for (_, host) in hosts.iter_mut().filter(|(name, _)| coming.is_unknown(name)) {
+            host.address.clear();
+            host.private_address = None;
+            host.resolved = None;
+            host.host_key = None;
+            host.through_tailscale = false;
         }
         hosts
     }

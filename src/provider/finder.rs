@@ -28,11 +28,8 @@ impl Finder {
             let machine = environment.machines.get(*name);
             host.transport == Transport::Ssh && machine.is_some_and(|machine| machine.made)
         });
-        let open: BTreeSet<String> = open.map(|(name, _)| name.clone()).collect();
-        let names = open.iter().filter(|_| environment.has_mesh_names());
-        let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
-        let (mark, has_cloud) = (mesh::mark(site), file.cloud.is_some());
-        Self { open, names, mark, has_cloud, keeps_known: false }
+        let open = open.map(|(name, _)| name.clone()).collect();
+        Self::of(file, environment, site, open, false)
     }
 
     /// The hosts whose machines the cloud makes.
@@ -44,11 +41,21 @@ impl Finder {
     /// network, are found there, and the others where they were.
     pub fn former(file: &File, environment: &Environment, site: &Site, hosts: &[Host]) -> Self {
         let open = hosts.iter().filter(|host| host.transport == Transport::Ssh);
-        let open: BTreeSet<String> = open.map(|host| host.name.clone()).collect();
+        let open = open.map(|host| host.name.clone()).collect();
+        Self::of(file, environment, site, open, true)
+    }
+
+    fn of(
+        file: &File,
+        environment: &Environment,
+        site: &Site,
+        open: BTreeSet<String>,
+        keeps_known: bool,
+    ) -> Self {
         let names = open.iter().filter(|_| environment.has_mesh_names());
         let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
         let (mark, has_cloud) = (mesh::mark(site), file.cloud.is_some());
-        Self { open, names, mark, has_cloud, keeps_known: true }
+        Self { open, names, mark, has_cloud, keeps_known }
     }
 
     /// Says of hosts where they are and by which keys they are known. `machines` says what the cloud has;

@@ -474,6 +474,9 @@ pub fn note(note: &Note, plan: &Plan) -> String {
             "{} is no longer used and stays, with its data; `--prune-volumes` destroys it.",
             line(&address.to_string())
         ),
+        Note::Fixed { address } if address.kind() == Kind::Zone => {
+            format!("{} stays: it was not made by us.", line(&address.to_string()))
+        }
         Note::Fixed { address } => {
             format!("{} stays: the cloud does not let go of it.", line(&address.to_string()))
         }

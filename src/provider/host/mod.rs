@@ -19,7 +19,7 @@ use crate::model::{
     Address, Attribute, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec, Resource,
     Rule, Spec, Transport,
 };
-use crate::world::transport::{Limits, Output, Reach};
+use crate::world::transport::{Limits, Reach};
 
 /// How long a new machine may take until it lets us in.
 const BOOT: Duration = Duration::from_secs(600);
@@ -152,13 +152,13 @@ impl Hosts {
         }
     }
 
-    /// Runs a script as root; what it says is known to nobody but the caller.
-    pub fn run(&self, host: &Host, script: &str, time: Duration) -> Result<Output, Failure> {
+    /// Runs a script as root. What it says is shown where it fails.
+    pub fn run(&self, host: &Host, script: &str, time: Duration) -> Result<(), Failure> {
         let output = Handle::current()
             .block_on(self.reach.run(host, script, Limits::within(time)))
             .map_err(|blocked| failure(host, &blocked))?;
         if output.status == 0 {
-            return Ok(output);
+            return Ok(());
         }
         let mut lines: Vec<&str> = output.stderr.trim().lines().collect();
         let reason = lines.iter().rposition(|line| line.starts_with(REASON));
@@ -179,7 +179,7 @@ impl Hosts {
     pub fn make_ready(&self, host: &Host, wanted: &InfraSpec) -> Result<(), Failure> {
         let facts = self.await_facts(host)?;
         let script = install::script(host, &facts, wanted)?;
-        self.run(host, &script, INSTALL).map(|_| ())
+        self.run(host, &script, INSTALL)
     }
 }
 

@@ -61,16 +61,16 @@ impl Mesh {
         let name = quote(&wanted.name);
         if state == RUNNING {
             let set = format!("tailscale set --hostname={name}\n");
-            hosts.run(host, &set, PATIENCE).map(|_| ())?;
+            hosts.run(host, &set, PATIENCE)?;
             if !self.control.is_open() {
-                return self.is_as_wanted(host, wanted, &self.settled(hosts, host)?);
+                self.is_as_wanted(host, wanted, &self.settled(hosts, host)?)?;
             }
         } else if state == STOPPED {
             // It needs no key, and one that is given a bad one is out. Without a flag it keeps its settings.
             let up = "timeout 45 tailscale up >/dev/null 2>&1 || {\n\
                       echo 'stagecraft-reason: its Tailscale client does not come up by itself: run \
                       `tailscale logout` there, and run it again' >&2; exit 1; }\n";
-            hosts.run(host, up, PATIENCE).map(|_| ())?;
+            hosts.run(host, up, PATIENCE)?;
         } else {
             self.let_in(hosts, host, wanted, &facts)?;
         }
@@ -82,11 +82,9 @@ impl Mesh {
         let asked = || -> Result<_, Failure> {
             let facts = hosts.await_facts(host)?;
             let (state, _) = client(&facts);
+            is_approved(host, &state)?;
             Ok([RUNNING, STOPPED, OUT].contains(&state.as_str()).then_some(facts))
         };
-        if let Some(failure) = awaiting_approval(hosts, host)? {
-            return Err(failure);
-        }
         until(PATIENCE, asked, || {
             Failure::new(format!("the Tailscale client on {} does not start", host.name))
                 .hint(format!("see `journalctl -u tailscaled` on {}", host.name))
@@ -128,7 +126,7 @@ impl Mesh {
         // Headscale takes tags from the key alone, and refuses a client that asks for them.
         let asked = if wanted.value("login_server").is_some() { &[] } else { tags.as_slice() };
         let up = up(wanted, asked, &key);
-        hosts.run(host, &up, TIME).map(|_| ()).map_err(|failure| {
+        hosts.run(host, &up, TIME).map_err(|failure| {
             // Whatever a client says, the key is not for other eyes.
             let hide = |text: &String| text.replace(&key, "(sensitive)");
             Failure {
@@ -159,6 +157,7 @@ impl Mesh {
     fn settle(&self, hosts: &Hosts, host: &Host, wanted: &InfraSpec) -> Result<(), Failure> {
         let asked = || -> Result<_, Failure> {
             let (state, status) = client(&hosts.await_facts(host)?);
+            is_approved(host, &state)?;
             let own = status.and_then(|status| status.own);
             Ok(own.filter(|own| state == RUNNING && own.ips.is_some()))
         };
@@ -215,13 +214,16 @@ impl Mesh {
     }
 }
 
-/// The failure of a host that waits for somebody to approve of it.
-fn awaiting_approval(hosts: &Hosts, host: &Host) -> Result<Option<Failure>, Failure> {
-    let (state, _) = client(&hosts.await_facts(host)?);
-    Ok((state == "NeedsMachineAuth").then(|| {
-        Failure::new(format!("{} waits to be approved of on the private network", host.name))
-            .hint("approve of it in the admin console, and run it again")
-    }))
+/// Whether nobody has to approve of a host whose client is in a state: to wait for that is not for us.
+fn is_approved(host: &Host, state: &str) -> Result<(), Failure> {
+    match state == "NeedsMachineAuth" {
+        false => Ok(()),
+        true => Err(Failure::new(format!(
+            "{} waits to be approved of on the private network",
+            host.name
+        ))
+        .hint("approve of it in the admin console, and run it again")),
+    }
 }
 
 /// The script that lets a client in. The key is in a file that only root reads, for as long as it is needed:

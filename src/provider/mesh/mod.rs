@@ -253,7 +253,7 @@ impl Mesh {
                     refusal.failure(&format!("could not take {address} off the private network"))
                 }),
                 // Nobody but the host itself can end its membership then.
-                false => hosts.run(reached(address)?, join::LEAVE, join::TIME).map(|_| ()),
+                false => hosts.run(reached(address)?, join::LEAVE, join::TIME),
             },
             other => Err(Failure::new(format!("a network can't {} anything", other.name()))),
         }
