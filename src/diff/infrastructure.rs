@@ -185,21 +185,23 @@ impl Comparison<'_> {
             };
             let changed = Some(fields::field(
                 name.clone(),
-                Some(self.shown(before)),
-                Some(self.shown(value)),
+                Some(self.shown(name, before)),
+                Some(self.shown(name, value)),
             ));
             differing.push(Differing { name: name.clone(), replaces, changed, upstream: None });
         }
         differing
     }
 
-    /// A value as a reader wants it: in the place of a machine that a name leads to, its address.
-    fn shown(&self, value: &Value) -> Value {
+    /// A value as a reader wants it: in the place of what a name leads to, its public address.
+    fn shown(&self, attribute: &str, value: &Value) -> Value {
         let Value::Array(list) = value else { return value.clone() };
+        if attribute != "data" {
+            return value.clone();
+        }
         let shown = |one: &Value| {
-            let machine = refers(one).into_iter().find(|it| it.kind() == Kind::Machine);
-            let Some(machine) = machine else { return one.clone() };
-            let found = self.state.first(&machine).filter(|_| !self.anew.contains(&machine));
+            let Some(place) = refers(one).pop() else { return one.clone() };
+            let found = self.state.first(&place).filter(|_| !self.anew.contains(&place));
             let ip = found.and_then(|found| found.given.get("public_ip"));
             ip.map_or_else(|| KNOWN_AFTER_APPLY.into(), |ip| ip.as_str().into())
         };
@@ -211,7 +213,7 @@ impl Comparison<'_> {
         let shown = spec
             .attributes
             .iter()
-            .map(|(name, attribute)| (name, self.shown(&attribute.value)))
+            .map(|(name, attribute)| (name, self.shown(name, &attribute.value)))
             .filter(|(_, value)| {
                 value.as_array().is_some_and(|list| list.iter().any(|one| one == KNOWN_AFTER_APPLY))
             });
@@ -239,8 +241,7 @@ impl Comparison<'_> {
         let keep_disks = self.request.part == Part::NoInfrastructure { keep_disks: true };
         let mut gone: BTreeMap<&Address, &Vec<InfraObject>> = BTreeMap::new();
         for (address, found) in &self.state.objects {
-            // What makes a machine a host goes with it, and stays where that is not ours.
-            if self.desired.resources.contains_key(address) || address.kind() == Kind::Bootstrap {
+            if self.desired.resources.contains_key(address) || self.stays(address) {
                 continue;
             }
             if found.iter().all(|object| object.given.contains_key(FIXED)) {
@@ -267,6 +268,17 @@ impl Comparison<'_> {
         }
     }
 
+    /// Whether nothing has to be done for something to be gone. What makes a machine a host goes with it, and
+    /// stays where that is not ours.
+    fn stays(&self, address: &Address) -> bool {
+        let machine = Address::machine(address.scope());
+        match address.kind() {
+            Kind::Bootstrap => true,
+            Kind::Mount => !self.desired.resources.contains_key(&machine),
+            _ => false,
+        }
+    }
+
     /// Whether an object may be destroyed: what holds data only where somebody said so, and nothing that
     /// is protected.
     fn may_destroy(&self, address: &Address) -> bool {
@@ -277,7 +289,7 @@ impl Comparison<'_> {
         let goes_along = address.kind() != Kind::Mesh
             || self.state.objects.contains_key(&Address::machine(address.scope()))
             || self.desired.resources.contains_key(address);
-        (!holds_data(address) && goes_along)
+        (!is_precious(address) && goes_along)
             || matches!(self.request.part, Part::NoInfrastructure { .. })
             || self.request.allow_destroy.contains(address)
     }
@@ -290,9 +302,13 @@ impl Comparison<'_> {
                 "{why} {address} is refused: none of our machines is behind it; `--allow-destroy \
                  {address}` allows that"
             ),
-            false => format!(
-                "{why} {address} loses what is on it; `--allow-destroy {address}` allows that"
-            ),
+            false => {
+                let loses = match address.kind() {
+                    Kind::ReservedIp => "gives it up for good",
+                    _ => "loses what is on it",
+                };
+                format!("{why} {address} {loses}; `--allow-destroy {address}` allows that")
+            }
         };
         let blocked = Blocked { reason: BlockedReason::WouldDestroyData, detail };
         self.findings.block(address.clone(), blocked);
@@ -303,9 +319,15 @@ impl Comparison<'_> {
 /// of the private network before their machines, machines before what they use.
 fn goes_after(kind: Kind) -> &'static [Kind] {
     match kind {
-        Kind::Dns | Kind::Mesh => &[],
+        Kind::Dns | Kind::Mesh | Kind::Mount => &[],
         Kind::Zone => &[Kind::Dns],
-        Kind::Machine => &[Kind::Dns, Kind::Mesh],
+        Kind::ReservedIp | Kind::LoadBalancer => &[Kind::Dns],
+        Kind::Machine => &[Kind::Dns, Kind::Mesh, Kind::ReservedIp, Kind::LoadBalancer],
+        Kind::Disk => &[Kind::Machine, Kind::Mount],
+        Kind::Vpc => &[Kind::Machine, Kind::LoadBalancer],
+        Kind::Project => {
+            &[Kind::Machine, Kind::Disk, Kind::ReservedIp, Kind::LoadBalancer, Kind::Zone]
+        }
         _ => &[Kind::Machine],
     }
 }
@@ -324,8 +346,8 @@ struct Differing {
     upstream: Option<Address>,
 }
 
-fn holds_data(address: &Address) -> bool {
-    matches!(address.kind(), Kind::Machine | Kind::Disk)
+fn is_precious(address: &Address) -> bool {
+    matches!(address.kind(), Kind::Machine | Kind::Disk | Kind::ReservedIp)
 }
 
 fn is_less(one: &Value, other: &Value) -> bool {
@@ -356,7 +378,9 @@ fn destroy(address: &Address, found: &InfraObject) -> Effect {
 
 fn effect(act: Act) -> Effect {
     let host = match act.object() {
-        Some(address) if matches!(address.kind(), Kind::Bootstrap | Kind::Mesh) => address.scope(),
+        Some(address) if matches!(address.kind(), Kind::Bootstrap | Kind::Mount | Kind::Mesh) => {
+            address.scope()
+        }
         _ => CLOUD,
     };
     Effect { host: host.to_owned(), act }

@@ -16,6 +16,7 @@ use crate::model::{
     Plan, RELEASE_FORMAT, Release, Request, Sight, Spec, Step, digest_of, sha256_hex,
 };
 use crate::state::{Holder, Lock, StateError};
+use crate::world::World;
 
 /// How long a host may take to answer whose machine was off for a change.
 const RESTART: Duration = Duration::from_secs(300);
@@ -103,7 +104,6 @@ impl Engine {
         company: Company<'_>,
     ) -> Result<Applied, Problem> {
         let Company { tell, stop, ask } = company;
-        self.is_unlocked().await?;
         if planned.plan.changes.is_empty() {
             let company = Company { tell, stop, ask };
             return Box::pin(self.below()?.apply(below, company)).await;
@@ -138,7 +138,6 @@ impl Engine {
         if *stop.borrow() {
             return Err(most(Failure::new("stopped after the application").into()));
         }
-        engine.is_unlocked().await.map_err(most)?;
         let rest = self.stage(below, Part::Infrastructure).await.map_err(most)?;
         match rest.plan.is_empty() {
             true => Ok(applied),
@@ -226,16 +225,6 @@ impl Engine {
         }
     }
 
-    /// Whether somebody is at work on the hosts: their machines must not be changed under them.
-    async fn is_unlocked(&self) -> Result<(), Problem> {
-        // Hosts that are not there can't be asked, and nobody is at work on them.
-        let held = self.store.lock_status().await.unwrap_or_default();
-        match held.into_iter().find_map(|(place, holder)| Some((place, holder?))) {
-            Some((place, holder)) => Err(StateError::Locked { place, holder }.into()),
-            None => Ok(()),
-        }
-    }
-
     /// Applies a plan that was made under this lock: nobody else can have changed anything since.
     ///
     /// # Errors
@@ -253,11 +242,15 @@ impl Engine {
         Ok(applied)
     }
 
-    /// Takes the environment's lock, to plan and apply under it.
+    /// Takes the environment's lock, to plan and apply under it. That of what is below an application is not
+    /// to be had while somebody is at work on the hosts: their machines must not be changed under them.
     ///
     /// # Errors
     /// Somebody else holds it, or a host cannot be locked.
     pub async fn lock(&self, request: &Request) -> Result<Lock, StateError> {
+        if matches!(*self.world, World::Infrastructure(_)) {
+            self.hosts_are_unlocked().await?;
+        }
         self.store.lock(&holder(request, &self.operator)).await
     }
 

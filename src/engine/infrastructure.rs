@@ -11,6 +11,7 @@ use crate::model::{
     Protection, Request,
 };
 use crate::provider::{self, Finder, Ground};
+use crate::state::StateError;
 use crate::world::{Infrastructure, apart};
 
 /// Where the records, journals and the lock of infrastructure are kept, below the project's folder. Hosts
@@ -184,6 +185,19 @@ impl Engine {
         let released = lock.release().await;
         imported?;
         Ok(released?)
+    }
+
+    /// Whether nobody holds the lock of the hosts. Those that are not there can't be asked, and nobody is at
+    /// work on them.
+    pub(super) async fn hosts_are_unlocked(&self) -> Result<(), StateError> {
+        let Ok(engine) = Engine::open(self.workspace.clone(), &self.environment.name) else {
+            return Ok(());
+        };
+        let held = engine.store.lock_status().await.unwrap_or_default();
+        match held.into_iter().find_map(|(place, holder)| Some((place, holder?))) {
+            Some((place, holder)) => Err(StateError::Locked { place, holder }),
+            None => Ok(()),
+        }
     }
 
     fn protection(&self) -> Protection {

@@ -16,14 +16,22 @@ pub enum Kind {
     Machine,
     /// Block storage of the cloud's, attached to a machine.
     Disk,
+    /// An address that stays when the machine that it leads to is another one.
+    ReservedIp,
+    /// What spreads requests over gateways.
+    LoadBalancer,
     /// A host made ready for Docker: its engine, the Compose plugin, and updates.
     Bootstrap,
+    /// A disk in its place on a host.
+    Mount,
     /// A host's membership of the private network.
     Mesh,
     /// A zone of the domain name system.
     Zone,
     /// Records of the domain name system, by name and type.
     Dns,
+    /// The project in which a cloud lists what an environment has.
+    Project,
     /// A host made ready for us: its directory under `/var/lib/stagecraft`.
     Host,
     /// A Docker network on a host.
@@ -45,15 +53,19 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Kind; 17] = [
+    const ALL: [Kind; 21] = [
         Kind::Vpc,
         Kind::Firewall,
         Kind::Machine,
         Kind::Disk,
+        Kind::ReservedIp,
+        Kind::LoadBalancer,
         Kind::Bootstrap,
+        Kind::Mount,
         Kind::Mesh,
         Kind::Zone,
         Kind::Dns,
+        Kind::Project,
         Kind::Host,
         Kind::Network,
         Kind::Volume,
@@ -72,10 +84,14 @@ impl Kind {
             Kind::Firewall => "firewall",
             Kind::Machine => "machine",
             Kind::Disk => "disk",
+            Kind::ReservedIp => "reserved_ip",
+            Kind::LoadBalancer => "load_balancer",
             Kind::Bootstrap => "bootstrap",
+            Kind::Mount => "mount",
             Kind::Mesh => "mesh",
             Kind::Zone => "zone",
             Kind::Dns => "dns",
+            Kind::Project => "project",
             Kind::Host => "host",
             Kind::Network => "network",
             Kind::Volume => "volume",
@@ -116,9 +132,21 @@ impl Address {
     pub fn disk(host: &str, name: &str) -> Self {
         Self { kind: Kind::Disk, scope: host.into(), name: Some(name.into()) }
     }
+    /// `reserved_ip.HOST`.
+    pub fn reserved_ip(host: &str) -> Self {
+        Self { kind: Kind::ReservedIp, scope: host.into(), name: None }
+    }
+    /// `load_balancer.NAME`.
+    pub fn load_balancer(name: &str) -> Self {
+        Self { kind: Kind::LoadBalancer, scope: name.into(), name: None }
+    }
     /// `bootstrap.HOST`.
     pub fn bootstrap(host: &str) -> Self {
         Self { kind: Kind::Bootstrap, scope: host.into(), name: None }
+    }
+    /// `mount.HOST/NAME`, by the name of its disk.
+    pub fn mount(host: &str, name: &str) -> Self {
+        Self { kind: Kind::Mount, scope: host.into(), name: Some(name.into()) }
     }
     /// `mesh.HOST`.
     pub fn mesh(host: &str) -> Self {
@@ -131,6 +159,10 @@ impl Address {
     /// `dns.NAME/TYPE`, by the whole name.
     pub fn dns(name: &str, kind: &str) -> Self {
         Self { kind: Kind::Dns, scope: name.into(), name: Some(kind.into()) }
+    }
+    /// `project.ENVIRONMENT`.
+    pub fn project(environment: &str) -> Self {
+        Self { kind: Kind::Project, scope: environment.into(), name: None }
     }
     /// `host.HOST`.
     pub fn host(host: &str) -> Self {
@@ -219,9 +251,12 @@ impl FromStr for Address {
             Kind::Vpc
                 | Kind::Firewall
                 | Kind::Machine
+                | Kind::ReservedIp
+                | Kind::LoadBalancer
                 | Kind::Bootstrap
                 | Kind::Mesh
                 | Kind::Zone
+                | Kind::Project
                 | Kind::Host
                 | Kind::Env
                 | Kind::Release
@@ -257,10 +292,14 @@ mod tests {
             Address::firewall("shop-staging"),
             Address::machine("app-1"),
             Address::disk("app-1", "data"),
+            Address::reserved_ip("app-1"),
+            Address::load_balancer("gateways"),
             Address::bootstrap("app-1"),
+            Address::mount("app-1", "data"),
             Address::mesh("app-1"),
             Address::zone("shop.example"),
             Address::dns("api.shop.example", "A"),
+            Address::project("staging"),
             Address::host("app-1"),
             Address::network("app-1", "back"),
             Address::volume("db-1", "postgres_data"),

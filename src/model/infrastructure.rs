@@ -19,6 +19,17 @@ pub struct InfraSpec {
 }
 
 impl InfraSpec {
+    /// Something with a name and attributes.
+    pub fn new(
+        name: impl Into<String>,
+        attributes: impl IntoIterator<Item = (&'static str, Value, Rule)>,
+    ) -> Self {
+        let attributes = attributes.into_iter();
+        let attributes = attributes
+            .map(|(attribute, value, rule)| (attribute.to_owned(), Attribute { value, rule }));
+        Self { name: name.into(), attributes: attributes.collect() }
+    }
+
     /// The value of an attribute.
     pub fn value(&self, attribute: &str) -> Option<&Value> {
         self.attributes.get(attribute).map(|attribute| &attribute.value)

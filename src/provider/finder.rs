@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use jiff::Timestamp;
+
 use super::mesh;
 use crate::config::stagecraft::{Environment, File};
 use crate::model::{Address, Failure, Host, InfraState, Site, Transport};
@@ -19,6 +21,8 @@ pub struct Finder {
     has_cloud: bool,
     /// Whether a host that has no machine stays where it is known to be.
     keeps_known: bool,
+    /// Whether a device is looked at twice: it may be what the machine before left on the network.
+    doubts_devices: bool,
 }
 
 impl Finder {
@@ -30,6 +34,11 @@ impl Finder {
         });
         let open = open.map(|(name, _)| name.clone()).collect();
         Self::of(file, environment, site, open, false)
+    }
+
+    /// As `new`, for work in which machines come and go.
+    pub fn doubting(file: &File, environment: &Environment, site: &Site) -> Self {
+        Self { doubts_devices: true, ..Self::new(file, environment, site) }
     }
 
     /// The hosts whose machines the cloud makes.
@@ -55,7 +64,7 @@ impl Finder {
         let names = open.iter().filter(|_| environment.has_mesh_names());
         let names = names.map(|name| (name.clone(), environment.mesh_name(name))).collect();
         let (mark, has_cloud) = (mesh::mark(site), file.cloud.is_some());
-        Self { open, names, mark, has_cloud, keeps_known }
+        Self { open, names, mark, has_cloud, keeps_known, doubts_devices: false }
     }
 
     /// Says of hosts where they are and by which keys they are known. `machines` says what the cloud has;
@@ -66,8 +75,9 @@ impl Finder {
     pub fn find(
         &self,
         hosts: &mut BTreeMap<String, Host>,
-        machines: impl FnOnce() -> Result<InfraState, Failure>,
+        machines: impl Fn() -> Result<InfraState, Failure>,
     ) -> Result<(), Failure> {
+        let state = if self.doubts_devices && self.has_cloud { Some(machines()?) } else { None };
         let status = if self.names.is_empty() { None } else { Status::here() };
         let status = status.unwrap_or_default();
         let mut seen = BTreeSet::new();
@@ -75,6 +85,7 @@ impl Finder {
         for name in &self.open {
             let Some(host) = hosts.get_mut(name) else { continue };
             if let Some(mesh_name) = self.names.get(name)
+                && !state.as_ref().is_some_and(|state| is_older(&status, mesh_name, state, name))
                 && status.place(host, mesh_name, &self.mark)
             {
                 seen.insert(name);
@@ -84,7 +95,7 @@ impl Finder {
         if told || !self.has_cloud {
             return Ok(());
         }
-        let state = machines()?;
+        let state = state.map_or_else(machines, Ok)?;
         for name in &self.open {
             let Some(host) = hosts.get_mut(name) else { continue };
             let machine = state.first(&Address::machine(name));
@@ -104,4 +115,13 @@ impl Finder {
         }
         Ok(())
     }
+}
+
+/// Whether the device with a name was on the private network before the host's machine was made.
+fn is_older(status: &Status, mesh_name: &str, state: &InfraState, host: &str) -> bool {
+    let machine = state.first(&Address::machine(host));
+    let made = machine.and_then(|it| it.given.get("created")?.parse::<Timestamp>().ok());
+    let joined = status.named(mesh_name);
+    let joined = joined.and_then(|it| it.created.as_ref()?.parse::<Timestamp>().ok());
+    made.zip(joined).is_some_and(|(made, joined)| joined < made)
 }

@@ -32,6 +32,8 @@ pub struct Ground {
     made: BTreeSet<String>,
     /// Those that are made ready, and whether Docker is a part of that.
     ready: BTreeMap<String, bool>,
+    /// Where disks should be.
+    mounts: BTreeSet<Address>,
 }
 
 /// What an environment needs below its application.
@@ -55,6 +57,7 @@ pub fn resources(
         None => BTreeMap::new(),
     };
     resources.extend(host::resources(environment, file.bootstrap.as_ref())?);
+    resources.extend(host::mount::resources(environment));
     resources.extend(mesh::resources(environment, &file.network, site)?);
     // Nothing waits for what nobody wants.
     let wanted: BTreeSet<Address> = resources.keys().cloned().collect();
@@ -100,7 +103,7 @@ impl Ground {
             return Ok(None);
         }
         let ready = host::resources(environment, file.bootstrap.as_ref())?;
-        let finder = Finder::new(file, environment, site);
+        let finder = Finder::doubting(file, environment, site);
         Ok(Some(Self {
             made: finder.made(),
             finder,
@@ -112,13 +115,14 @@ impl Ground {
                 .iter()
                 .map(|(address, it)| (address.scope().into(), wants_docker(it)))
                 .collect(),
+            mounts: host::mount::resources(environment).into_keys().collect(),
         }))
     }
 
     /// The hosts, each with where it is now, if it is anywhere.
     fn placed(
         &self,
-        machines: impl FnOnce() -> Result<InfraState, Failure>,
+        machines: impl Fn() -> Result<InfraState, Failure>,
     ) -> Result<BTreeMap<String, Host>, Failure> {
         let mut hosts = self.known.clone();
         self.finder.find(&mut hosts, machines)?;
@@ -141,14 +145,21 @@ impl Ground {
                     self.block(name, &Blocked { reason, detail }, state);
                 }
                 // What is off tells nothing of what is on it.
-                Some("off") if self.ready.contains_key(name) => {
+                Some("off") => {
                     hosts.remove(name);
-                    state.add(Address::bootstrap(name), host::unseen(name));
+                    let bootstrap = Address::bootstrap(name);
+                    let ready = self.ready.contains_key(name).then_some(&bootstrap);
+                    for address in ready.into_iter().chain(self.mounts_of(name)) {
+                        state.add(address.clone(), host::unseen(name));
+                    }
                 }
                 _ => drop(hosts.remove(name)),
             }
         }
-        hosts.retain(|name, _| self.mesh.is_some() || self.ready.contains_key(name));
+        hosts.retain(|name, _| {
+            let ready = self.ready.contains_key(name);
+            self.mesh.is_some() || ready || self.mounts_of(name).next().is_some()
+        });
         let mut facts: BTreeMap<String, Facts> = BTreeMap::new();
         for (name, seen) in self.hosts.inspect(hosts.into_values().collect()) {
             match seen {
@@ -156,7 +167,11 @@ impl Ground {
                 Err(blocked) => self.block(&name, &blocked, state),
             }
         }
+        let disks = self.devices(state);
         for (name, facts) in &facts {
+            for (address, object) in host::mount::read(name, facts, &disks) {
+                state.add(address, object);
+            }
             let Some(wants_docker) = self.ready.get(name) else { continue };
             let address = Address::bootstrap(name);
             match host::read(facts, name, self.made.contains(name), *wants_docker) {
@@ -185,6 +200,35 @@ impl Ground {
         if self.mesh.is_some() {
             state.blocked.insert(Address::mesh(name), blocked.clone());
         }
+        for mount in self.mounts_of(name) {
+            state.blocked.insert(mount.clone(), blocked.clone());
+        }
+    }
+
+    /// The places for disks that a host should have.
+    fn mounts_of<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a Address> {
+        self.mounts.iter().filter(move |mount| mount.scope() == host)
+    }
+
+    /// The disks that there are, by the devices that they are on the hosts that have them.
+    fn devices(&self, state: &InfraState) -> BTreeMap<String, Address> {
+        let disks = state.objects.iter().filter(|(address, _)| address.kind() == Kind::Disk);
+        let named = disks.flat_map(|(address, found)| found.iter().map(move |it| (address, it)));
+        named.map(|(address, it)| (digitalocean::device(&it.name), address.clone())).collect()
+    }
+
+    /// Does something with a place for a disk.
+    fn place_disk(&self, act: &Act, address: &Address, host: &Host) -> Result<(), Failure> {
+        let (Act::CreateObject { object, .. } | Act::ChangeObject { object, .. }) = act else {
+            return self.hosts.unmount(host, address.name().unwrap_or_default());
+        };
+        let disk = Address::disk(address.scope(), address.name().unwrap_or_default());
+        let found = self.cloud.as_ref().map(|cloud| cloud.device_of(&disk)).transpose()?;
+        let device = found.flatten().ok_or_else(|| {
+            Failure::new(format!("{disk} is not there"))
+                .hint("run it again: it goes on from what there is")
+        })?;
+        self.hosts.mount(host, &device, object)
     }
 
     /// Where a host is now.
@@ -194,6 +238,14 @@ impl Ground {
             None => Ok(InfraState::default()),
         };
         Ok(self.placed(machines)?.remove(name))
+    }
+
+    /// A host that has to be reached.
+    fn reachable(&self, name: &str) -> Result<Host, Failure> {
+        self.reached(name)?.ok_or_else(|| {
+            Failure::new(format!("nothing says how {name} is reached, or by which key"))
+                .hint("run it again: its machine may just have been made")
+        })
     }
 }
 
@@ -216,18 +268,13 @@ impl Infrastructure for Ground {
             return Err(Failure::new(format!("infrastructure can't {} anything", act.name())));
         };
         match (address.kind(), &self.cloud, &self.mesh) {
-            (Kind::Bootstrap, ..) => match (act, self.reached(address.scope())?) {
-                (
-                    Act::CreateObject { object, .. } | Act::ChangeObject { object, .. },
-                    Some(host),
-                ) => self.hosts.make_ready(&host, object),
-                (Act::DestroyObject { .. }, _) => Ok(()),
-                (_, _) => Err(Failure::new(format!(
-                    "nothing says how {} is reached, or by which key",
-                    address.scope()
-                ))
-                .hint("run it again: its machine may just have been made")),
+            (Kind::Bootstrap, ..) => match act {
+                Act::CreateObject { object, .. } | Act::ChangeObject { object, .. } => {
+                    self.hosts.make_ready(&self.reachable(address.scope())?, object)
+                }
+                _ => Ok(()),
             },
+            (Kind::Mount, ..) => self.place_disk(act, address, &self.reachable(address.scope())?),
             (Kind::Mesh, _, Some(mesh)) => {
                 mesh.perform(act, &self.hosts, self.reached(address.scope())?.as_ref())
             }
@@ -239,7 +286,7 @@ impl Infrastructure for Ground {
     fn adopt(&self, address: &Address, id: &str, key: Option<&str>) -> Result<(), Failure> {
         match (address.kind(), &self.cloud, &self.mesh) {
             (Kind::Mesh, _, Some(mesh)) => mesh.adopt(address, id),
-            (Kind::Bootstrap | Kind::Mesh, ..) | (_, None, _) => {
+            (Kind::Bootstrap | Kind::Mount | Kind::Mesh | Kind::Project, ..) | (_, None, _) => {
                 Err(Failure::new(format!("{address} has no mark, and need not be taken over"))
                     .hint("`stagecraft infra up --dry-run` says what of it differs"))
             }

@@ -448,6 +448,10 @@ fn object_words(object: &InfraSpec) -> impl Iterator<Item = String> {
                 Some(count(rules.len(), "rule") + " for what comes in")
             }
             ("attached_to", _) => plain().map(|machine| format!("on {machine}")),
+            ("path", _) => plain().map(|path| format!("at {path}")),
+            ("leads_to", _) => plain().map(|machine| format!("to {machine}")),
+            ("nodes", value) => Some(count(value.as_u64().unwrap_or_default() as usize, "node")),
+            ("name", _) if object.value("resources").is_some() => plain(),
             ("data", serde_json::Value::Array(to)) => {
                 Some(format!("to {}", text::some(to.iter().filter_map(|one| one.as_str()))))
             }

@@ -477,6 +477,9 @@ pub fn note(note: &Note, plan: &Plan) -> String {
         Note::Fixed { address } if address.kind() == Kind::Zone => {
             format!("{} stays: it was not made by us.", line(&address.to_string()))
         }
+        Note::Fixed { address } if address.kind() == Kind::Project => {
+            format!("{} stays: it is not ours alone.", line(&address.to_string()))
+        }
         Note::Fixed { address } => {
             format!("{} stays: the cloud does not let go of it.", line(&address.to_string()))
         }

@@ -43,6 +43,8 @@ pub struct Node {
     pub tags: Option<Vec<String>>,
     /// Whether the control server hears from it.
     pub online: bool,
+    /// When it joined.
+    pub created: Option<String>,
     /// When its key ends, if it does.
     pub key_expiry: Option<String>,
     /// The keys by which `ssh` knows it, where it answers Tailscale SSH.

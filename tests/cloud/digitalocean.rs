@@ -13,6 +13,9 @@ use axum::http::Method;
 use axum::response::Response;
 use serde_json::{Map, Value, json};
 
+use crate::places::Project;
+use crate::tailnet::now;
+
 /// The token that it lets in.
 pub const TOKEN: &str = "dop_v1_planted_3f9d0c";
 /// How many things a page holds at most, whatever is asked for: small, so that there are pages.
@@ -50,6 +53,10 @@ pub struct Account {
     pub tags: BTreeSet<String>,
     /// The records of each zone.
     pub zones: BTreeMap<String, BTreeMap<u64, Value>>,
+    /// Which machine each reserved address leads to.
+    pub reserved_ips: BTreeMap<String, Option<u64>>,
+    pub balancers: BTreeMap<String, Value>,
+    pub projects: BTreeMap<String, Project>,
     actions: BTreeMap<u64, Value>,
     /// Machines that are gone at the next look.
     leaving: BTreeSet<u64>,
@@ -65,14 +72,26 @@ pub struct Account {
     pub log: Vec<Exchange>,
     /// The addresses that machines get, by name; others get some.
     pub addresses: BTreeMap<String, String>,
-    /// What happens when a machine boots, which has an address and the data that it was ordered with.
-    pub boot: Option<Boot>,
+    /// What else happens, where machines are more than what is told of them.
+    pub really: Option<Really>,
     /// What machines were ordered with, by machine.
     user_data: BTreeMap<u64, String>,
 }
 
-/// What happens when a machine boots.
-pub type Boot = Box<dyn Fn(&str, &str) + Send>;
+/// What happens to machines and disks; machines are known by their addresses.
+#[allow(dead_code, reason = "not every test has machines that are more than what is told of them")]
+pub enum Event<'a> {
+    /// A machine starts for the first time, with the data that it was ordered with.
+    Booted(&'a str, &'a str),
+    Off(&'a str),
+    On(&'a str),
+    /// A machine is given a disk of so many GiB, or the one that it has grows.
+    Plugged(&'a str, &'a str, u64),
+    Unplugged(&'a str),
+    Scrapped(&'a str),
+}
+
+pub type Really = Box<dyn Fn(Event<'_>) + Send>;
 
 /// A server with an account.
 #[derive(Clone)]
@@ -168,8 +187,9 @@ const LATE: usize = 3;
 
 /// Whether a request makes an object.
 fn makes(method: &Method, path: &str) -> bool {
-    let makers = ["/v2/droplets", "/v2/volumes", "/v2/vpcs", "/v2/firewalls"];
-    method == Method::POST && makers.contains(&path)
+    let makers = ["droplets", "volumes", "vpcs", "firewalls", "reserved_ips", "load_balancers"];
+    let makers = makers.map(|it| format!("/v2/{it}"));
+    method == Method::POST && makers.iter().any(|it| it == path)
 }
 
 fn error(id: &str, message: &str) -> Value {
@@ -213,7 +233,7 @@ fn tag_of(name: &str) -> Value {
     json!({ "name": name, "resources": resources })
 }
 
-fn region(slug: &Value) -> Value {
+pub fn region(slug: &Value) -> Value {
     json!({ "name": "Frankfurt 1", "slug": slug, "features": ["storage"], "available": true, "sizes": [] })
 }
 
@@ -232,7 +252,7 @@ impl Account {
         self.number
     }
 
-    fn uuid(&mut self) -> String {
+    pub fn uuid(&mut self) -> String {
         format!("5a4981aa-9653-4bd1-bef5-{:012x}", self.next())
     }
 
@@ -281,7 +301,8 @@ impl Account {
                 Some(volume) if volume["droplet_ids"] != json!([]) => {
                     refused(409, "conflict", "volume is currently attached to a Droplet")
                 }
-                Some(_) => {
+                Some(volume) => {
+                    self.really(Event::Scrapped(volume["name"].as_str().unwrap()));
                     self.volumes.remove(*id);
                     (204, None)
                 }
@@ -377,6 +398,12 @@ impl Account {
                 (204, None)
             }
             (verb, ["domains", rest @ ..]) => self.domains(verb, rest, &query, body),
+            (verb, ["reserved_ips", rest @ ..]) => self.reserved(verb, rest, &query, body),
+            (verb, ["load_balancers", rest @ ..]) => self.balancing(verb, rest, &query, body),
+            (verb, ["projects", rest @ ..]) => self.projects(verb, rest, &query, body),
+            ("GET", ["tags"]) => {
+                page("tags", self.tags.iter().map(|it| tag_of(it)).collect(), &query)
+            }
             _ => refused(405, "method_not_allowed", &format!("{method} {path}")),
         }
     }
@@ -401,7 +428,7 @@ impl Account {
         let slug = &body["size"];
         let droplet = json!({
             "id": id, "name": body["name"], "memory": 1024, "vcpus": 1, "disk": 25,
-            "locked": false, "status": "new", "created_at": "2026-01-01T00:00:00Z",
+            "locked": false, "status": "new", "created_at": now().to_string(),
             "features": features, "backup_ids": [], "next_backup_window": null,
             "snapshot_ids": [], "volume_ids": [], "size_slug": slug, "tags": tags,
             "image": { "id": 1, "name": "12 x64", "type": "base", "distribution": "Debian",
@@ -430,6 +457,11 @@ impl Account {
         if self.leaving.remove(&id) {
             self.droplets.remove(&id);
             for volume in self.volumes.values_mut() {
+                if volume["droplet_ids"][0] == id
+                    && let Some(really) = &self.really
+                {
+                    really(Event::Unplugged(volume["name"].as_str().unwrap()));
+                }
                 volume["droplet_ids"].as_array_mut().unwrap().retain(|holder| *holder != id);
             }
         } else if droplet["status"] == "new" {
@@ -443,15 +475,28 @@ impl Account {
                 private["ip_address"] = address.as_str().into();
                 public["ip_address"] = address.as_str().into();
             }
-            if let Some(boot) = &self.boot {
-                boot(public["ip_address"].as_str().unwrap(), &self.user_data[&id]);
+            if let Some(really) = &self.really {
+                let address = public["ip_address"].as_str().unwrap();
+                really(Event::Booted(address, &self.user_data[&id]));
             }
             droplet["networks"]["v4"] = json!([private, public]);
         }
         ok(200, json!({ "droplet": told }))
     }
 
-    fn act(&mut self, kind: &str, resource: u64, what: &str) -> Value {
+    fn really(&self, event: Event<'_>) {
+        if let Some(really) = &self.really {
+            really(event);
+        }
+    }
+
+    /// The public address of a machine.
+    fn address(&self, id: u64) -> String {
+        let v4 = &self.droplets[&id]["networks"]["v4"];
+        v4[1]["ip_address"].as_str().unwrap_or_default().to_owned()
+    }
+
+    pub fn act(&mut self, kind: &str, resource: u64, what: &str) -> Value {
         let id = self.next();
         let action = json!({ "id": id, "status": "in-progress", "type": kind,
             "started_at": "2026-01-01T00:00:00Z", "completed_at": null, "resource_id": resource,
@@ -469,8 +514,14 @@ impl Account {
             "enable_backups" => features.push("backups".into()),
             "disable_backups" => {}
             "rename" => droplet["name"] = body["name"].clone(),
-            "shutdown" | "power_off" => droplet["status"] = "off".into(),
-            "power_on" => droplet["status"] = "active".into(),
+            "shutdown" | "power_off" => {
+                droplet["status"] = "off".into();
+                self.really(Event::Off(&self.address(id)));
+            }
+            "power_on" => {
+                droplet["status"] = "active".into();
+                self.really(Event::On(&self.address(id)));
+            }
             "resize" if droplet["status"] != "off" => {
                 return refused(422, "unprocessable_entity", "Droplet must be powered off");
             }
@@ -528,6 +579,15 @@ impl Account {
             "detach" => holders.retain(|holder| *holder != body["droplet_id"]),
             "resize" => volume["size_gigabytes"] = body["size_gigabytes"].clone(),
             _ => return refused(422, "unprocessable_entity", "no such action"),
+        }
+        let volume = &self.volumes[id];
+        let holder = volume["droplet_ids"][0].as_u64();
+        let (name, size) = (volume["name"].as_str().unwrap(), volume["size_gigabytes"].as_u64());
+        match holder {
+            Some(holder) => {
+                self.really(Event::Plugged(&self.address(holder), name, size.unwrap()));
+            }
+            None => self.really(Event::Unplugged(name)),
         }
         let mut action = self.act(&kind, machine.unwrap_or_default(), "backend");
         let number = action["id"].as_u64().unwrap();

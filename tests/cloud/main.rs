@@ -7,6 +7,8 @@ mod described;
 mod digitalocean;
 mod domains;
 mod judge;
+mod places;
+mod public;
 mod tailnet;
 mod tailnet_itself;
 
@@ -32,6 +34,8 @@ cloud:
     ssh_keys: [\"3b:16:bf:e4:8b:00:8b:b8:59:8c:a9:d3:f0:19:45:fa\"]
     ssh_from: [198.51.100.0/24]
     dns: [shop.example]
+    load_balancer: 1
+    project: My shop
 # No host answers at the addresses that machines have here.
 bootstrap: { docker: none, unattended_upgrades: false }
 services:
@@ -42,26 +46,29 @@ environments:
     domains: ['*.api.shop.example']
     hosts:
       gateway: [app-1]
-      db: [{ name: db-1, volumes: [{ name: data, size: 10 }] }]
+      db: [{ name: db-1, volumes: [{ name: data, size: 10 }], reserved_ip: true }]
 ";
 const COMPOSE: &str = "services:\n  web:\n    image: web:1\n";
 
 /// What there is when all is up.
-const ALL: [&str; 9] = [
+const ALL: [&str; 12] = [
     "disk.db-1/data",
     "dns.*.api.shop.example/A",
     "dns.shop.example/A",
     "firewall.gateways",
     "firewall.hosts",
+    "load_balancer.gateways",
     "machine.app-1",
     "machine.db-1",
+    "project.staging",
+    "reserved_ip.db-1",
     "vpc.fra1",
     "zone.shop.example",
 ];
 /// What the zone says then.
 const NAMES: [&str; 5] = [
-    "A *.api 203.0.113.",
-    "A @ 203.0.113.",
+    "A *.api 192.0.2.",
+    "A @ 192.0.2.",
     "TXT _stagecraft stagecraft shop/staging",
     "TXT _stagecraft-zone stagecraft shop/staging",
     "TXT _stagecraft._any.api stagecraft shop/staging",
@@ -106,11 +113,24 @@ impl Shop {
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
-            .env("PATH", std::env::var_os("PATH").unwrap())
+            .env("PATH", self.path())
             .env("DIGITALOCEAN_API_URL", format!("http://{}", self.server.address))
             .env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN)
             .env("TMPDIR", self.temporary());
         command
+    }
+
+    /// Where programs are. No machine here has an `sshd`, which is told at once.
+    fn path(&self) -> String {
+        let folder = self.folder.path().join("bin");
+        if !folder.exists() {
+            fs::create_dir(&folder).unwrap();
+            let ssh = "#!/bin/sh\necho 'ssh: connect to host: Connection refused' >&2\nexit 255\n";
+            fs::write(folder.join("ssh"), ssh).unwrap();
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+            fs::set_permissions(folder.join("ssh"), mode).unwrap();
+        }
+        format!("{}:{}", folder.display(), std::env::var("PATH").unwrap())
     }
 
     /// Where the program puts what it needs for a moment.
@@ -155,6 +175,11 @@ impl Shop {
 
     fn is_settled(&self) {
         assert_eq!(self.has(), ALL);
+        self.is_made_once();
+    }
+
+    /// There is nothing left to do, and one of everything.
+    fn is_made_once(&self) {
         let plan = self.ok(&["up", "--dry-run"]);
         assert!(plan.contains("No changes"), "{plan}");
         let account = self.server.account();
@@ -164,6 +189,8 @@ impl Shop {
             "an object was made twice"
         );
         assert_eq!(account.firewalls.len(), 2);
+        let more = (account.reserved_ips.len(), account.balancers.len(), account.projects.len());
+        assert_eq!(more, (1, 1, 1));
         let said = account.said("shop.example");
         let as_it_should = said.iter().zip(NAMES).all(|(said, name)| said.starts_with(name));
         assert!(said.len() == NAMES.len() && as_it_should, "{said:#?}");
@@ -221,8 +248,11 @@ fn an_empty_account_fills_and_empties_again() {
         "on machine.db-1, fra1, 10 GiB",
         "+ zone.shop.example",
         "+ dns.shop.example/A",
-        "to machine.app-1, address known after apply",
-        "Plan: 9 to add, 0 to change, 0 to destroy.",
+        "+ reserved_ip.db-1",
+        "+ load_balancer.gateways",
+        "+ project.staging",
+        "to load_balancer.gateways, address known after apply",
+        "Plan: 12 to add, 0 to change, 0 to destroy.",
     ] {
         assert!(planned.contains(line), "no {line:?} in:\n{planned}");
     }
@@ -249,7 +279,8 @@ fn an_empty_account_fills_and_empties_again() {
             account.zones.clone(),
         );
         assert_eq!(left, strangers);
-        assert!(account.firewalls.is_empty());
+        assert!(account.firewalls.is_empty() && account.projects.is_empty());
+        assert!(account.reserved_ips.is_empty() && account.balancers.is_empty());
         // The strangers' own tag stays.
         assert_eq!(Vec::from_iter(&account.tags), ["stagecraft:shop:production"]);
     }
@@ -304,7 +335,23 @@ fn every<K: Ord>(objects: &mut BTreeMap<K, Value>, edit: impl Fn(&mut Value)) {
 fn what_a_person_changes_is_seen_and_put_right() {
     let shop = Shop::up();
     type Edit = fn(&mut digitalocean::Account);
-    let edits: [(&str, Edit); 13] = [
+    let edits: [(&str, Edit); 18] = [
+        ("leads_to", |account| {
+            account.reserved_ips.values_mut().for_each(|holder| *holder = None);
+        }),
+        ("nodes", |account| every(&mut account.balancers, |it| it["size_unit"] = 3.into())),
+        ("forwards", |account| {
+            every(&mut account.balancers, |it| {
+                it["forwarding_rules"][0]["target_port"] = 81.into()
+            });
+        }),
+        ("name", |account| {
+            let project = account.projects.values_mut().next().unwrap();
+            project.told["name"] = "Renamed".into();
+        }),
+        ("resources", |account| {
+            account.projects.values_mut().for_each(|project| drop(project.listed.pop()));
+        }),
         ("power", |account| every(&mut account.droplets, |it| it["status"] = "off".into())),
         ("size", |account| {
             every(&mut account.droplets, |it| it["size_slug"] = "s-2vcpu-2gb".into());
@@ -413,7 +460,10 @@ fn what_is_protected_stays_when_nothing_names_it_any_more() {
     let shop = Shop::new();
     shop.edit("  staging:\n", "  staging:\n    protect: true\n");
     shop.ok(&["up", "--yes"]);
-    shop.edit("      db: [{ name: db-1, volumes: [{ name: data, size: 10 }] }]\n", "");
+    shop.edit(
+        "      db: [{ name: db-1, volumes: [{ name: data, size: 10 }], reserved_ip: true }]\n",
+        "",
+    );
     let refused = shop.exits(1, &["up", "--yes", "--allow-destroy", "machine.db-1"]);
     assert!(refused.contains("protect: true"), "{refused}");
     let refused = shop.exits(1, &["down", "--confirm", "staging"]);
@@ -485,7 +535,7 @@ fn side_by_side<T: Send>(things: Vec<T>, work: impl Fn(T) + Sync) {
     let things = Mutex::new(things);
     let next = || things.lock().unwrap_or_else(PoisonError::into_inner).pop();
     std::thread::scope(|scope| {
-        for _ in 0..8 {
+        for _ in 0..16 {
             scope.spawn(|| {
                 while let Some(thing) = next() {
                     work(thing);
@@ -507,7 +557,7 @@ fn nothing_is_made_twice_whatever_goes_wrong() {
         let said = String::from_utf8_lossy(&first.stderr).into_owned();
         assert!(!said.contains(TOKEN), "{said}");
         shop.ok(&["up", "--yes"]);
-        shop.is_settled();
+        shop.is_made_once();
     });
 }
 
@@ -525,7 +575,7 @@ fn a_killed_up_is_finished_by_the_next() {
         assert_eq!(process.wait().unwrap().code(), None, "killed at request {at}");
         shop.server.account().kills = None;
         shop.ok(&["up", "--yes"]);
-        shop.is_settled();
+        shop.is_made_once();
     });
 }
 

@@ -436,7 +436,7 @@ fn label(hostname: &str) -> String {
 }
 
 /// This moment, to the second.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     seconds(Timestamp::now())
 }
 

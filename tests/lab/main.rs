@@ -19,6 +19,9 @@ mod hosts;
 mod infra;
 mod lock;
 mod order;
+#[path = "../cloud/places.rs"]
+#[allow(dead_code, reason = "the other tests use more of it")]
+mod places;
 mod policies;
 mod removal;
 mod rollback;

@@ -275,7 +275,8 @@ impl Following {
     pub fn wait_for_number(&mut self, number: usize) -> bool {
         while self.seen.len() < number {
             let Some(Ok(line)) = self.lines.next() else { return false };
-            self.seen.push(serde_json::from_str(&line).unwrap_or_default());
+            // An empty plan is printed over many lines, none of which is an event.
+            self.seen.extend(serde_json::from_str(&line).ok().filter(Value::is_object));
         }
         true
     }

@@ -82,6 +82,7 @@ impl HostSettings {
             size,
             image,
             volumes,
+            reserved_ip,
             protect,
         } = other;
         fill(&mut self.address, address);
@@ -93,6 +94,7 @@ impl HostSettings {
         fill(&mut self.size, size);
         fill(&mut self.image, image);
         fill(&mut self.volumes, volumes);
+        fill(&mut self.reserved_ip, reserved_ip);
         fill(&mut self.protect, protect);
     }
 }
@@ -111,6 +113,7 @@ pub(super) fn conflicts(roles: &Roles) -> Vec<Diagnostic> {
         let mut in_role = BTreeSet::new();
         for Listed(host) in listed.iter() {
             let name: &str = &host.name.value;
+            found.extend(volumes_twice(host));
             if !in_role.insert(name) {
                 let message = format!("the role `{role}` lists the host `{name}` twice");
                 found.push(
@@ -131,6 +134,7 @@ pub(super) fn conflicts(roles: &Roles) -> Vec<Diagnostic> {
                 .or_else(|| differs("regions", &first.region, &host.region))
                 .or_else(|| differs("sizes", &first.size, &host.size))
                 .or_else(|| differs("images", &first.image, &host.image))
+                .or_else(|| differs("kinds of address", &first.reserved_ip, &host.reserved_ip))
                 .or_else(|| differs("kinds of protection", &first.protect, &host.protect));
             if let Some((what, at)) = conflict {
                 let message = format!("the host `{name}` has two different {what}");
@@ -144,6 +148,24 @@ pub(super) fn conflicts(roles: &Roles) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// Volumes of one host with one name, or in one place.
+fn volumes_twice(host: &HostSettings) -> Vec<Diagnostic> {
+    let volumes = host.volumes.iter().flatten();
+    let names = volumes.clone().map(|it| ("is called", &*it.name.value.0, &it.name.span));
+    let places =
+        volumes.filter_map(|it| it.mount.as_ref()).map(|it| ("is at", &*it.value.0, &it.span));
+    let mut seen = BTreeSet::new();
+    let again = names.chain(places).filter(|(what, text, _)| !seen.insert((*what, *text)));
+    again
+        .map(|(what, text, at)| {
+            let message = format!("another volume of `{}` {what} `{text}`, too", host.name.value.0);
+            Diagnostic::error("config::volume-twice", message)
+                .at(at, "again")
+                .help("give each volume a name and a folder of its own")
+        })
+        .collect()
 }
 
 fn differs<T: PartialEq>(

@@ -123,6 +123,8 @@ number! {
     Port(u16): "a port number", 1..=65535;
     /// A size in gibibytes.
     Gibibytes(u32): "a whole number of GiB", 1..=65536;
+    /// How many nodes a load balancer has.
+    Nodes(u32): "a number of nodes", 1..=100;
 }
 
 impl Decode for Duration {

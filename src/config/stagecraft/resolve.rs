@@ -111,6 +111,8 @@ pub struct CloudHost {
     pub image: Option<String>,
     /// Volumes that are attached.
     pub volumes: Vec<CloudVolume>,
+    /// Whether its public address stays when its machine is another one.
+    pub reserved_ip: bool,
     /// Whether Stagecraft refuses to destroy it.
     pub protect: bool,
     /// Whether the cloud makes it: nothing says that it is anywhere else.
@@ -301,6 +303,7 @@ fn cloud_host(file: &File, settings: &EnvironmentSettings, host: &HostSettings) 
             cloud.and_then(|cloud| cloud.image.as_ref()),
         ),
         volumes: host.volumes.clone().unwrap_or_default(),
+        reserved_ip: host.reserved_ip.as_ref().is_some_and(|it| it.value),
         protect: host.protect.as_ref().map_or(settings.protect, |protect| protect.value),
         made: host.address.is_none() && host.transport() == Transport::Ssh,
     }

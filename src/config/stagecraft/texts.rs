@@ -149,6 +149,11 @@ text! {
         "write it like `http://localhost:4000`";
     /// A path of a file or folder.
     FilePath: "a path", "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", no_control, "write a path of at least one character";
+    /// A folder in which a host has a disk.
+    MountPoint: "an absolute path", "^(/[A-Za-z0-9_@%+=-][A-Za-z0-9._@%+=-]*)+$",
+        |text| text.strip_prefix('/').is_some_and(|rest| rest.split('/').all(
+            |part| shaped(part, |c| alphanumeric(c) || "_@%+=-".contains(*c), |c| alphanumeric(c) || "._@%+=-".contains(*c)))),
+        "write it like `/var/lib/shop`: no spaces, no part that begins with a dot, no slash at the end";
     /// Some text on one line.
     Text: "a text on one line", "^[^\\u0000-\\u001f\\u007f-\\u009f]+$", no_control, "write at least one character";
     /// One word of a command.

@@ -285,6 +285,10 @@ record! {
         ssh_from: Vec<Spanned<Cidr>>,
         /// The zones in which the environments' domains get their records. One that the account lacks is made. Missing: names are kept elsewhere.
         dns: Vec<Spanned<Domain>>,
+        /// How many nodes the load balancer before the gateways has. Missing: there is none.
+        load_balancer: Option<Nodes>,
+        /// The name of the project that lists what an environment has. Missing: the account's default one.
+        project: Option<Text>,
         /// Whether new machines report their load to the cloud.
         monitoring: bool,
         /// Whether the cloud backs machines up.
@@ -302,6 +306,8 @@ impl Default for DigitalOcean {
             ssh_keys: Vec::new(),
             ssh_from: Vec::new(),
             dns: Vec::new(),
+            load_balancer: None,
+            project: None,
             monitoring: false,
             backups: false,
         }
@@ -428,6 +434,8 @@ record! {
         image: Option<Spanned<Name>>,
         /// Block-storage volumes that are attached to it.
         volumes: Option<Vec<CloudVolume>>,
+        /// Whether it has a public address that stays when its machine is another one.
+        reserved_ip: Option<Spanned<bool>>,
         /// Whether Stagecraft refuses to destroy it.
         protect: Option<Spanned<bool>>,
     }
@@ -437,11 +445,11 @@ record! {
     /// A block-storage volume.
     pub struct CloudVolume {
         /// Its name.
-        name: Name => required,
+        name: Spanned<Name> => required,
         /// Its size in GiB.
         size: Gibibytes => required,
-        /// The path where the host mounts it.
-        mount: Option<FilePath>,
+        /// The folder in which the host has it. Missing: it is attached, and nothing more.
+        mount: Option<Spanned<MountPoint>>,
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::super::http::Refusal;
 use super::hostkey::{self, HostKey};
-use super::{DigitalOcean, read, rules, wanted};
-use crate::model::{Act, Address, Failure, InfraSpec, Kind};
+use super::{DigitalOcean, balancer, read, rules, wanted};
+use crate::model::{Act, Address, Failure, InfraObject, InfraSpec, Kind};
 
 /// How long the cloud may take for one thing.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -40,8 +40,22 @@ impl DigitalOcean {
         result.map_err(|refusal| refusal.failure(&format!("could not {verb} {address}")))
     }
 
+    /// The device that the disk at an address is on the machine that has it; none where there is no such disk.
+    ///
+    /// # Errors
+    /// The cloud can't be asked.
+    pub fn device_of(&self, disk: &Address) -> Result<Option<String>, Failure> {
+        let found = self.object_at(disk).map_err(|refusal| refusal.failure(super::UNASKED))?;
+        Ok(found.map(|disk| super::device(&disk.name)))
+    }
+
     /// The id of the environment's object at an address.
-    fn id_of(&self, address: &Address) -> Result<Option<String>, Refusal> {
+    pub(super) fn id_of(&self, address: &Address) -> Result<Option<String>, Refusal> {
+        Ok(self.object_at(address)?.map(|object| object.id))
+    }
+
+    /// The environment's object at an address.
+    pub(super) fn object_at(&self, address: &Address) -> Result<Option<InfraObject>, Refusal> {
         let site = &self.site;
         let found = match address.kind() {
             Kind::Machine => self
@@ -59,17 +73,26 @@ impl DigitalOcean {
                 .iter()
                 .filter_map(|it| read::firewall(site, it))
                 .find(|(found, _)| found == address),
+            Kind::ReservedIp => self
+                .reserved(&self.machines_by_id()?)?
+                .into_iter()
+                .find(|(found, _)| found == address),
+            Kind::LoadBalancer => self
+                .balancers()?
+                .iter()
+                .filter_map(|it| balancer::read(site, it, &Default::default()))
+                .find(|(found, _)| found == address),
             _ => self
                 .list("/v2/vpcs", "vpcs")?
                 .iter()
                 .filter_map(|it| read::vpc(site, it))
                 .find(|(found, _)| found == address),
         };
-        Ok(found.map(|(_, object)| object.id))
+        Ok(found.map(|(_, object)| object))
     }
 
     /// The id of an object that another one refers to.
-    fn referred(&self, object: &InfraSpec, attribute: &str) -> Result<String, Refusal> {
+    pub(super) fn referred(&self, object: &InfraSpec, attribute: &str) -> Result<String, Refusal> {
         let address = object.value(attribute).and_then(Value::as_str).unwrap_or_default();
         let id = match address.parse::<Address>() {
             Ok(address) => self.id_of(&address)?,
@@ -85,6 +108,7 @@ impl DigitalOcean {
         match address.kind() {
             Kind::Zone => return self.make_zone(address.scope()),
             Kind::Dns => return self.settle_name(address, object),
+            Kind::Project => return self.settle_project(address, object),
             _ => {}
         }
         let id = self.create_once(address, object)?;
@@ -94,8 +118,17 @@ impl DigitalOcean {
                 Ok(read::power(&it["droplet"]) == "on")
             }),
             Kind::Disk => self.attach(&id, object),
+            Kind::ReservedIp => self.settle_ip(address, &id, object),
+            Kind::LoadBalancer => self.await_balancer(&id),
             _ => Ok(()),
         }
+    }
+
+    fn await_balancer(&self, id: &str) -> Result<(), Refusal> {
+        self.until("the load balancer to serve", || {
+            let it = self.api.get(&format!("/v2/load_balancers/{id}"))?;
+            Ok(it["load_balancer"]["status"] == balancer::ACTIVE)
+        })
     }
 
     /// Makes an object unless there is one with its mark; its id. When an answer is lost, whether it was
@@ -109,7 +142,8 @@ impl DigitalOcean {
             let (path, key, body) = self.order(address, object)?;
             match self.api.post(path, &body) {
                 Ok(answer) => {
-                    return Ok(read::text(&answer[key]["id"]));
+                    let own = if address.kind() == Kind::ReservedIp { "ip" } else { "id" };
+                    return Ok(read::text(&answer[key][own]));
                 }
                 Err(Refusal::Lost(_)) if tried < TRIES => tried += 1,
                 Err(refusal) => return Err(refusal),
@@ -172,6 +206,10 @@ impl DigitalOcean {
                 }
                 ("/v2/firewalls", "firewall", self.firewall(object))
             }
+            Kind::ReservedIp => {
+                ("/v2/reserved_ips", "reserved_ip", self.order_ip(address, object)?)
+            }
+            Kind::LoadBalancer => ("/v2/load_balancers", "load_balancer", self.balancer(object)?),
             _ => {
                 let body = json!({
                     "name": object.name, "region": value("region"), "description": description,
@@ -179,6 +217,12 @@ impl DigitalOcean {
                 ("/v2/vpcs", "vpc", body)
             }
         })
+    }
+
+    fn balancer(&self, object: &InfraSpec) -> Result<Value, Refusal> {
+        // It can be for a tag only that is there.
+        self.make_tag(object.value("tag").and_then(Value::as_str).unwrap_or_default())?;
+        Ok(balancer::body(object, &self.referred(object, "vpc")?))
     }
 
     fn firewall(&self, object: &InfraSpec) -> Value {
@@ -232,6 +276,15 @@ impl DigitalOcean {
                 Ok(())
             }
             Kind::Machine => self.change_machine(id, object, &changes),
+            Kind::ReservedIp => self.settle_ip(address, id, object),
+            Kind::LoadBalancer => {
+                let body = self.balancer(object)?;
+                if attributes.iter().any(|name| name != "state") {
+                    self.api.put(&format!("/v2/load_balancers/{id}"), &body)?;
+                }
+                self.await_balancer(id)
+            }
+            Kind::Project => self.settle_project(address, object),
             _ => Ok(()),
         }
     }
@@ -379,7 +432,7 @@ impl DigitalOcean {
     }
 
     /// Starts an action and waits for its end.
-    fn action(&self, path: &str, body: &Value) -> Result<(), Refusal> {
+    pub(super) fn action(&self, path: &str, body: &Value) -> Result<(), Refusal> {
         let kind = body["type"].as_str().unwrap_or_default();
         let began = Instant::now();
         let mut pace = Pace::default();
@@ -413,6 +466,13 @@ impl DigitalOcean {
             Kind::Machine => self.destroy_machine(id),
             Kind::Zone => self.remove_zone(id),
             Kind::Dns => self.remove_name(address),
+            Kind::ReservedIp => self.give_back_ip(address, id),
+            Kind::LoadBalancer => {
+                let path = format!("/v2/load_balancers/{id}");
+                self.api.delete(&path, None)?;
+                self.is_gone("the load balancer to be gone", &path)
+            }
+            Kind::Project => self.remove_project(id),
             Kind::Disk => {
                 self.detach(id)?;
                 self.leaves(&format!("/v2/volumes/{id}"), 409)
@@ -441,7 +501,11 @@ impl DigitalOcean {
             self.api.delete(&format!("/v2/tags/{tag}"), None)?;
         }
         self.api.delete(&path, None)?;
-        self.until("the machine to be gone", || match self.api.get(&path) {
+        self.is_gone("the machine to be gone", &path)
+    }
+
+    fn is_gone(&self, what: &str, path: &str) -> Result<(), Refusal> {
+        self.until(what, || match self.api.get(path) {
             Ok(_) => Ok(false),
             Err(refusal) if refusal.is_absence() => Ok(true),
             Err(refusal) => Err(refusal),
@@ -458,7 +522,7 @@ impl DigitalOcean {
 
     /// Takes something away. What used it may take a moment to leave; until then the API answers with
     /// the status `used`.
-    fn leaves(&self, path: &str, used: u16) -> Result<(), Refusal> {
+    pub(super) fn leaves(&self, path: &str, used: u16) -> Result<(), Refusal> {
         let began = Instant::now();
         let mut pace = Pace::default();
         loop {
@@ -471,7 +535,11 @@ impl DigitalOcean {
         }
     }
 
-    fn until(&self, what: &str, is_so: impl Fn() -> Result<bool, Refusal>) -> Result<(), Refusal> {
+    pub(super) fn until(
+        &self,
+        what: &str,
+        is_so: impl Fn() -> Result<bool, Refusal>,
+    ) -> Result<(), Refusal> {
         let began = Instant::now();
         let mut pace = Pace::default();
         while !is_so()? {

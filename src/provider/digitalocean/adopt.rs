@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::super::http::Refusal;
-use super::{DigitalOcean, hostkey, read, wanted};
+use super::{DigitalOcean, balancer, hostkey, read, wanted};
 use crate::model::{Address, Failure, Kind};
 
 impl DigitalOcean {
@@ -63,6 +63,20 @@ impl DigitalOcean {
                 });
                 let body = body.unwrap_or_default();
                 self.api.put(&format!("/v2/firewalls/{id}"), &body).map(|_| ())
+            }
+            Kind::ReservedIp => {
+                self.api.get(&format!("/v2/reserved_ips/{id}"))?;
+                match self.owner_of_ip(id)? {
+                    Some(owner) => Err(wanted::belongs_to(&owner)),
+                    None => self.mark_ip(address, id),
+                }
+            }
+            Kind::LoadBalancer => {
+                let it = self.api.get(&format!("/v2/load_balancers/{id}"))?["load_balancer"].take();
+                self.refuse_other(&it)?;
+                let name = wanted::name(&self.site, address.scope());
+                let body = balancer::renamed(it, name);
+                self.api.put(&format!("/v2/load_balancers/{id}"), &body).map(|_| ())
             }
             _ => self.adopt_name(address),
         }

@@ -75,8 +75,8 @@ impl DigitalOcean {
         self.list(&format!("/v2/domains/{zone}/records{filter}"), "domain_records")
     }
 
-    /// The zones that were asked for or that we made, and our records in them. `machines` are the
-    /// environment's by their public addresses.
+    /// The zones that were asked for or that we made, and our records in them. `machines` are what names
+    /// can lead to, by public address.
     pub(super) fn names(
         &self,
         machines: &BTreeMap<String, Address>,
@@ -324,24 +324,16 @@ impl DigitalOcean {
         Err(Refusal::Said { status: 409, message })
     }
 
-    /// The public addresses of the machines that a name leads to.
+    /// The public addresses of what a name leads to.
     fn addresses(&self, object: &InfraSpec) -> Result<Vec<String>, Refusal> {
-        let machines = self.machines()?;
         let names = object.value("data").and_then(Value::as_array).into_iter().flatten();
-        let mut ips = Vec::new();
-        for name in names.filter_map(Value::as_str) {
-            let found = machines
-                .iter()
-                .map(|it| read::machine(&self.site, it, &BTreeMap::new()))
-                .find(|(address, _)| address.to_string() == name);
-            let ip = found.and_then(|(_, object)| object.given.get("public_ip").cloned());
-            let ip = ip.ok_or_else(|| Refusal::Said {
-                status: 404,
-                message: format!("{name} has no public address"),
-            })?;
-            ips.push(ip);
-        }
-        Ok(ips)
+        let ip = |name: &str| {
+            let found = name.parse().ok().map(|address| self.object_at(&address)).transpose()?;
+            let ip = found.flatten().and_then(|object| object.given.get("public_ip").cloned());
+            let message = format!("{name} has no public address");
+            ip.ok_or(Refusal::Said { status: 404, message })
+        };
+        names.filter_map(Value::as_str).map(ip).collect()
     }
 
     /// Takes a name away, and last of all its mark, in whichever zone that is.

@@ -1,10 +1,14 @@
-//! DigitalOcean: machines, block storage, private networks, firewalls and names over its HTTP API.
+//! DigitalOcean: machines, block storage, private networks, firewalls, addresses, load balancers and names over
+//! its HTTP API.
 
 mod acts;
 mod adopt;
+mod balancer;
 mod dns;
 mod hostkey;
+mod project;
 mod read;
+mod reserved;
 mod rules;
 mod token;
 mod wanted;
@@ -16,7 +20,7 @@ use serde_json::Value;
 
 use super::http::{Api, Refusal};
 use crate::config::stagecraft;
-use crate::model::{Failure, InfraState, Site};
+use crate::model::{Address, Failure, InfraObject, InfraState, Site};
 
 pub use wanted::resources;
 
@@ -33,6 +37,8 @@ pub struct DigitalOcean {
     site: Site,
     /// The zones that the configuration names.
     zones: BTreeSet<String>,
+    /// The project that the configuration names.
+    project: Option<String>,
     /// Names change one after the other: a list that changes while its pages are read leaves things out.
     names: Mutex<()>,
 }
@@ -51,9 +57,16 @@ impl DigitalOcean {
             api: Api::new(&base, &token),
             site: site.clone(),
             zones,
+            project: settings.project.as_ref().map(|name| name.0.clone()),
             names: Mutex::default(),
         })
     }
+}
+
+/// The device that a disk is on the machine that has it.
+/// Source: docs.digitalocean.com/products/volumes/how-to/mount.
+pub fn device(name: &str) -> String {
+    format!("/dev/disk/by-id/scsi-0DO_Volume_{name}")
 }
 
 impl DigitalOcean {
@@ -103,13 +116,22 @@ impl DigitalOcean {
         self.list(&format!("/v2/droplets?tag_name={}", wanted::mark(&self.site)), "droplets")
     }
 
+    fn balancers(&self) -> Result<Vec<Value>, Refusal> {
+        match self.list("/v2/load_balancers", "load_balancers") {
+            // A token that may not see them has made none.
+            Err(Refusal::Said { status: 403, .. }) => Ok(Vec::new()),
+            found => found,
+        }
+    }
+
     fn found(&self) -> Result<InfraState, Refusal> {
-        let (vpcs, firewalls, machines, disks) = std::thread::scope(|scope| {
+        let (vpcs, firewalls, balancers, machines, disks) = std::thread::scope(|scope| {
             let vpcs = scope.spawn(|| self.list("/v2/vpcs", "vpcs"));
             let firewalls = scope.spawn(|| self.list("/v2/firewalls", "firewalls"));
+            let balancers = scope.spawn(|| self.balancers());
             let machines = scope.spawn(|| self.machines());
             let disks = self.list("/v2/volumes", "volumes");
-            (joined(vpcs), joined(firewalls), joined(machines), disks)
+            (joined(vpcs), joined(firewalls), joined(balancers), joined(machines), disks)
         });
         let mut state = InfraState::default();
         let (mut networks, mut holders, mut places) =
@@ -124,17 +146,29 @@ impl DigitalOcean {
         for it in &machines? {
             let (address, object) = read::machine(&self.site, it, &networks);
             holders.insert(object.id.clone(), address.clone());
-            places.extend(object.given.get("public_ip").map(|ip| (ip.clone(), address.clone())));
+            places.extend(place(&address, &object));
+            state.add(address, object);
+        }
+        let balancers = balancers?;
+        let balancers = balancers.iter().filter_map(|it| balancer::read(&self.site, it, &networks));
+        for (address, object) in self.reserved(&holders)?.into_iter().chain(balancers) {
+            places.extend(place(&address, &object));
             state.add(address, object);
         }
         for (address, object) in disks?.iter().filter_map(|it| read::disk(&self.site, it, &holders))
         {
             state.add(address, object);
         }
+        self.project(&mut state)?;
         self.names(&places, &mut state)?;
         state.sort();
         Ok(state)
     }
+}
+
+/// The public address that something has been given.
+fn place(address: &Address, object: &InfraObject) -> Option<(String, Address)> {
+    object.given.get("public_ip").map(|ip| (ip.clone(), address.clone()))
 }
 
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> T {

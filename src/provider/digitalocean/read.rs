@@ -103,6 +103,7 @@ pub fn machine(
             given.entry(format!("{kind}_ip")).or_insert_with(|| ip.to_owned());
         }
     }
+    given.extend(it["created_at"].as_str().map(|at| ("created".to_owned(), at.to_owned())));
     if let Some(key) = tags(it).find_map(hostkey::of_tag) {
         given.insert("host_key".into(), key);
     }

@@ -1,15 +1,15 @@
 //! What the configuration wants of DigitalOcean: resources with their attributes and rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
 
 use super::super::http::Refusal;
-use super::dns;
 use super::rules::{ANYWHERE, text};
+use super::{balancer, dns, project};
 use crate::config::stagecraft::{DigitalOcean, Environment, NetworkProvider};
-use crate::model::{Address, Attribute, Failure, InfraSpec, Resource, Rule, Site, Spec};
+use crate::model::{Address, Failure, InfraSpec, Resource, Rule, Site, Spec};
 
 /// The role whose machines take requests from everybody.
 const GATEWAY: &str = "gateway";
@@ -99,7 +99,6 @@ pub fn resources(
     }
     let mut wanted = Wanted { site, settings, resources: BTreeMap::new() };
     wanted.firewalls(mesh);
-    wanted.names(environment)?;
     for (host, machine) in made() {
         let lacks = |what: &str| {
             let says = format!("nothing says which {what} `{host}` is to have");
@@ -109,15 +108,38 @@ pub fn resources(
         let region = machine.region.as_deref().ok_or_else(|| lacks("region"))?;
         let size = machine.size.as_deref().ok_or_else(|| lacks("size"))?;
         let image = machine.image.as_deref().ok_or_else(|| lacks("image"))?;
-        let is_gateway =
-            environment.hosts.get(host).is_some_and(|host| host.roles.contains(GATEWAY));
+        let is_gateway = is_gateway(environment, host);
         wanted.network(region);
         wanted.machine(host, Machine { region, size, image, is_gateway });
+        if machine.reserved_ip {
+            wanted.reserved_ip(host, region);
+        }
         for disk in &machine.volumes {
             wanted.disk(host, &disk.name, u64::from(disk.size.0), region)?;
         }
     }
+    wanted.balancer(environment)?;
+    wanted.names(environment)?;
+    wanted.project();
     Ok(wanted.resources)
+}
+
+fn is_gateway(environment: &Environment, host: &str) -> bool {
+    environment.hosts.get(host).is_some_and(|host| host.roles.contains(GATEWAY))
+}
+
+/// The gateways that the cloud makes.
+fn gateways(environment: &Environment) -> Vec<&String> {
+    let made = environment.machines.iter().filter(|(_, machine)| machine.made);
+    made.map(|(host, _)| host).filter(|host| is_gateway(environment, host)).collect()
+}
+
+/// Where whoever asks for a host from outside is led to.
+fn place(environment: &Environment, host: &str) -> Address {
+    match environment.machines[host].reserved_ip {
+        true => Address::reserved_ip(host),
+        false => Address::machine(host),
+    }
 }
 
 /// A range of addresses as the API gives it back: its first address, and how many bits that has.
@@ -158,11 +180,7 @@ impl Wanted<'_> {
         attributes: impl IntoIterator<Item = (&'static str, Value, Rule)>,
         after: impl IntoIterator<Item = Address>,
     ) {
-        let attributes = attributes
-            .into_iter()
-            .map(|(name, value, rule)| (name.to_owned(), Attribute { value, rule }))
-            .collect();
-        let spec = Spec::Infra(InfraSpec { name, attributes });
+        let spec = Spec::Infra(InfraSpec::new(name, attributes));
         self.resources.insert(address, Resource { spec, after: after.into_iter().collect() });
     }
 
@@ -211,11 +229,7 @@ impl Wanted<'_> {
         if zones.is_empty() {
             return Ok(());
         }
-        let is_gateway = |host: &&String| {
-            environment.hosts.get(*host).is_some_and(|host| host.roles.contains(GATEWAY))
-        };
-        let made = environment.machines.iter().filter(|(_, machine)| machine.made);
-        let gateways: Vec<&String> = made.map(|(host, _)| host).filter(is_gateway).collect();
+        let gateways = gateways(environment);
         for domain in &environment.domains {
             let Some(zone) = dns::zone_of(domain, zones.iter().map(String::as_str)) else {
                 return Err(Failure::new(format!("`{domain}` is in no zone of `dns`"))
@@ -225,18 +239,78 @@ impl Wanted<'_> {
                 return Err(Failure::new(format!("`{domain}` leads nowhere"))
                     .hint("give the environment a host with the role `gateway`"));
             }
-            let machines: Vec<Address> =
-                gateways.iter().map(|host| Address::machine(host)).collect();
-            let data: Vec<String> = machines.iter().map(Address::to_string).collect();
+            let places: Vec<Address> = match self.settings.load_balancer {
+                Some(_) => vec![Address::load_balancer(GATEWAYS)],
+                None => gateways.iter().map(|host| place(environment, host)).collect(),
+            };
+            let data: Vec<String> = places.iter().map(Address::to_string).collect();
             let attributes =
                 [("data", data.into(), Rule::InPlace), ("ttl", TTL.into(), Rule::InPlace)];
             // Whoever is led to a host should find one.
             let ready = gateways.iter().flat_map(|h| [Address::bootstrap(h), Address::mesh(h)]);
-            let after = machines.into_iter().chain(ready).chain([Address::zone(zone)]);
+            let after = places.into_iter().chain(ready).chain([Address::zone(zone)]);
             self.add(Address::dns(domain, "A"), domain.clone(), attributes, after);
             self.add(Address::zone(zone), zone.to_owned(), [], []);
         }
         Ok(())
+    }
+
+    /// What spreads requests over the gateways, where that is asked for.
+    fn balancer(&mut self, environment: &Environment) -> Result<(), Failure> {
+        let Some(nodes) = &self.settings.load_balancer else { return Ok(()) };
+        let gateways = gateways(environment);
+        let region = |host: &&String| environment.machines[*host].region.as_deref();
+        let regions: BTreeSet<&str> = gateways.iter().filter_map(region).collect();
+        let Some(first) = regions.first() else {
+            return Err(Failure::new("the load balancer leads nowhere")
+                .hint("give the environment a host with the role `gateway`"));
+        };
+        if regions.len() > 1 {
+            let all: Vec<&str> = regions.iter().copied().collect();
+            let what = format!("the gateways are in several regions: {}", all.join(", "));
+            return Err(Failure::new(what).hint("a load balancer serves one region alone"));
+        }
+        let vpc = Address::vpc(first);
+        let mut forwards = PUBLIC_PORTS.map(|port| format!("tcp {port}")).to_vec();
+        forwards.sort();
+        let attributes = [
+            ("region", (*first).into(), Rule::Replaces),
+            ("nodes", nodes.0.into(), Rule::InPlace),
+            ("vpc", vpc.to_string().into(), Rule::Replaces),
+            ("tag", gateway_mark(self.site).into(), Rule::InPlace),
+            ("health_check", format!("tcp {}", PUBLIC_PORTS[0]).into(), Rule::InPlace),
+            ("forwards", forwards.into(), Rule::InPlace),
+            ("state", balancer::ACTIVE.into(), Rule::InPlace),
+        ];
+        let name = name(self.site, GATEWAYS);
+        let after = gateways.iter().map(|host| Address::machine(host)).chain([vpc]);
+        let after: Vec<Address> = after.collect();
+        self.add(Address::load_balancer(GATEWAYS), name, attributes, after);
+        Ok(())
+    }
+
+    /// An address that leads to a host's machine, whichever that is.
+    fn reserved_ip(&mut self, host: &str, region: &str) {
+        let machine = Address::machine(host);
+        let attributes = [
+            ("region", region.into(), Rule::Replaces),
+            ("leads_to", machine.to_string().into(), Rule::InPlace),
+            ("marked", true.into(), Rule::InPlace),
+        ];
+        self.add(Address::reserved_ip(host), host.to_owned(), attributes, [machine]);
+    }
+
+    /// The project that lists everything else, where one is asked for.
+    fn project(&mut self) {
+        let Some(name) = &self.settings.project else { return };
+        let listed: Vec<Address> =
+            self.resources.keys().filter(|it| project::lists(it)).cloned().collect();
+        let mut names: Vec<String> = listed.iter().map(Address::to_string).collect();
+        names.sort();
+        let attributes =
+            [("name", (*name.0).into(), Rule::InPlace), ("resources", names.into(), Rule::InPlace)];
+        let address = Address::project(&self.site.environment);
+        self.add(address, name.0.clone(), attributes, listed);
     }
 
     fn machine(&mut self, host: &str, plan: Machine<'_>) {

@@ -23,7 +23,22 @@ if has apt-config && dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/n
   case $(apt-config dump APT::Periodic::Unattended-Upgrade) in *'"0"'* | '') ;; *) say upgrades yes ;; esac
 fi
 if [ -r /etc/docker/daemon.json ]; then say engine "$(tr -d '\n\r' </etc/docker/daemon.json)"; fi
+if [ "$(cat /proc/sys/net/ipv4/ip_nonlocal_bind 2>/dev/null)" = 1 ] &&
+  cat /etc/sysctl.conf /etc/sysctl.d/*.conf 2>/dev/null | grep -q '^ *net[./]ipv4[./]ip_nonlocal_bind *= *1'; then say early yes; fi
 if has tailscale; then say tailscale "$(tailscale status --json 2>/dev/null | tr -d '\n\r')"; fi
+if [ -r /etc/fstab ]; then while read -r device path kind options rest; do
+  case $device,$options in '#'*) continue ;; *,*x-stagecraft.disk=*) ;; *) continue ;; esac
+  name=${options##*x-stagecraft.disk=}; name=${name%%,*}
+  real=$(readlink -f "$device"); bytes=-; used=-; mounted=no
+  if [ -b "$real" ]; then
+    [ "$(findmnt -n -o SOURCE -M "$path" | tail -n 1)" != "$real" ] || mounted=yes
+    bytes=$(blockdev --getsize64 "$real" 2>/dev/null) || bytes=-
+    case $kind in
+      ext*) used=$(dumpe2fs -h "$real" 2>/dev/null | awk -F: '/^Block count/ { n = $2 } /^Block size/ { s = $2 } END { printf "%.0f", n * s }') ;;
+    esac
+  fi
+  say mount "$name $device $path $mounted $bytes $used"
+done 2>/dev/null </etc/fstab; fi
 say end .
 "#;
 
@@ -37,6 +52,47 @@ pub enum Docker {
     Silent,
     /// It answers.
     Answers,
+}
+
+/// A place for a disk on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mounted {
+    /// The disk's name.
+    pub name: String,
+    /// The device that should be there.
+    pub device: String,
+    /// The place.
+    pub path: String,
+    /// Whether it is there.
+    pub mounted: bool,
+    /// The device's size.
+    pub bytes: Option<u64>,
+    /// How much of it the file system has.
+    pub used: Option<u64>,
+}
+
+impl Mounted {
+    /// The size of the file system: the device's, where it has all of that but for a remainder that a file
+    /// system may leave at the end.
+    pub fn gibibytes(&self) -> Option<u64> {
+        const GIB: u64 = 1 << 30;
+        const REMAINDER: u64 = 128 << 20;
+        let (bytes, used) = (self.bytes?, self.used?);
+        Some(if used + REMAINDER >= bytes { bytes } else { used }.div_ceil(GIB))
+    }
+
+    fn read(text: &str) -> Option<Self> {
+        let words: Vec<&str> = text.split(' ').collect();
+        let &[name, device, path, mounted, bytes, used] = words.as_slice() else { return None };
+        Some(Self {
+            name: name.to_owned(),
+            device: device.to_owned(),
+            path: path.to_owned(),
+            mounted: mounted == "yes",
+            bytes: bytes.parse().ok(),
+            used: used.parse().ok().filter(|used| *used > 0),
+        })
+    }
 }
 
 /// What is on a host.
@@ -56,6 +112,10 @@ pub struct Facts {
     pub upgrades: bool,
     /// The engine's configuration file, if there is one.
     pub engine: Option<String>,
+    /// Whether programs may listen on an address before the host has it, also after its next start.
+    pub binds_early: bool,
+    /// The places that it has for disks of ours.
+    pub mounts: Vec<Mounted>,
     /// What its Tailscale client says of itself, if there is one; nothing where that is not running.
     pub tailscale: Option<String>,
 }
@@ -94,6 +154,8 @@ pub fn read(output: &Output) -> Result<Facts, Blocked> {
             "compose" => facts.compose = true,
             "upgrades" => facts.upgrades = true,
             "engine" => facts.engine = Some(rest.to_owned()),
+            "early" => facts.binds_early = true,
+            "mount" => facts.mounts.extend(Mounted::read(rest)),
             "tailscale" => facts.tailscale = Some(rest.to_owned()),
             "end" => ended = true,
             // A log-in may say something of its own.
@@ -120,12 +182,15 @@ mod tests {
 
     #[test]
     fn facts_are_read_and_half_an_answer_is_none() {
-        let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker answers\ntailscale {}\nend .\n";
+        let whole = "Welcome\nuser 0\nid debian\nversion 12\ndocker answers\nmount data /dev/one /srv yes \
+                     2147483648 -\ntailscale {}\nend .\n";
         let facts = read(&answer(whole)).unwrap();
         assert!(
             facts.root && facts.docker == Docker::Answers && !facts.compose && facts.is_supported()
         );
         assert_eq!(facts.system(), "debian 12");
+        let mounted = &facts.mounts[0];
+        assert_eq!((&*mounted.path, mounted.mounted, mounted.used), ("/srv", true, None));
         assert_eq!(facts.tailscale.as_deref(), Some("{}"));
         let half = read(&answer("user 0\nid debian\n")).unwrap_err();
         assert_eq!(half.reason, BlockedReason::HalfAnswer);

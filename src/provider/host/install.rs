@@ -8,13 +8,11 @@ use super::inspect::{Docker, Facts};
 use crate::model::{Failure, Host, InfraSpec};
 use crate::world::quote::quote;
 
-/// Functions for installing packages. `quiet` runs a command, and shows its last lines and gives up when
-/// it fails; `candidate` says which version of a package could be had. Nothing that is there is removed for
-/// something that comes.
-pub const PACKAGES: &str = r#"set -u
+/// What every script begins with. `quiet` runs a command, and shows its last lines and gives up when it
+/// fails.
+pub const BASICS: &str = r#"set -u
 LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
-export LC_ALL PATH DEBIAN_FRONTEND NEEDRESTART_MODE
+export LC_ALL PATH
 umask 022
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -25,6 +23,13 @@ quiet() {
   tail -n 15 "$work/log" >&2
   give_up "this failed: $*"
 }
+"#;
+
+/// Functions for installing packages, after the basics. `candidate` says which version of a package could be
+/// had. Nothing that is there is removed for something that comes.
+pub const PACKAGES: &str = r#"
+DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l
+export DEBIAN_FRONTEND NEEDRESTART_MODE
 # A new machine may still be at its own first installations.
 if has cloud-init; then timeout 600 cloud-init status --wait >/dev/null 2>&1 || :; fi
 # What was interrupted in the middle is finished before anything else.
@@ -121,7 +126,7 @@ fi
 pub fn script(host: &Host, facts: &Facts, wanted: &InfraSpec) -> Result<String, Failure> {
     is_root(host, facts)?;
     let text = |name: &str| wanted.value(name).and_then(Value::as_str);
-    let mut parts = vec![PACKAGES.to_owned()];
+    let mut parts = vec![BASICS.to_owned(), PACKAGES.to_owned()];
     if text("docker").is_some() {
         let distribution = text("source") == Some("distribution");
         let absent = facts.docker == Docker::Absent;

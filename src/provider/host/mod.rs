@@ -2,6 +2,7 @@
 
 mod inspect;
 mod install;
+pub mod mount;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;
@@ -12,12 +13,12 @@ use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 pub use inspect::{Docker, Facts};
-pub use install::{PACKAGES, is_root, is_supported};
+pub use install::{BASICS, PACKAGES, is_root, is_supported};
 
 use crate::config::stagecraft::{Bootstrap, DockerSource, Environment};
 use crate::model::{
-    Address, Attribute, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec, Resource,
-    Rule, Spec, Transport,
+    Address, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec, Resource, Rule, Spec,
+    Transport,
 };
 use crate::world::transport::{Limits, Reach};
 
@@ -61,12 +62,9 @@ pub fn resources(
 }
 
 fn resource(name: &str, wanted: &Bootstrap, made: bool) -> Resource {
-    let mut attributes = BTreeMap::new();
-    let mut add = |name: &str, value: serde_json::Value, rule| {
-        attributes.insert(name.to_owned(), Attribute { value, rule });
-    };
+    let mut attributes = Vec::new();
     if made {
-        add("machine", Address::machine(name).to_string().into(), Rule::InPlace);
+        attributes.push(("machine", Address::machine(name).to_string().into(), Rule::InPlace));
     }
     let source = match wanted.docker {
         DockerSource::Docker => Some("docker"),
@@ -74,14 +72,14 @@ fn resource(name: &str, wanted: &Bootstrap, made: bool) -> Resource {
         DockerSource::None => None,
     };
     if let Some(source) = source {
-        add("docker", INSTALLED.into(), Rule::InPlace);
-        add("compose", INSTALLED.into(), Rule::InPlace);
-        add("source", source.into(), Rule::Once);
+        attributes.push(("docker", INSTALLED.into(), Rule::InPlace));
+        attributes.push(("compose", INSTALLED.into(), Rule::InPlace));
+        attributes.push(("source", source.into(), Rule::Once));
     }
     if wanted.unattended_upgrades {
-        add("unattended_upgrades", true.into(), Rule::InPlace);
+        attributes.push(("unattended_upgrades", true.into(), Rule::InPlace));
     }
-    let spec = Spec::Infra(InfraSpec { name: name.to_owned(), attributes });
+    let spec = Spec::Infra(InfraSpec::new(name, attributes));
     Resource { spec, after: made.then(|| Address::machine(name)).into_iter().collect() }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::host::{Facts, Hosts, PACKAGES, is_root, is_supported, until};
+use super::super::host::{BASICS, Facts, Hosts, PACKAGES, is_root, is_supported, until};
 use super::super::http::Refusal;
 use super::control::Device;
 use super::{Mesh, OUT, RUNNING, STOPPED, client, listed};
@@ -22,7 +22,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub const LEAVE: &str = "command -v tailscale >/dev/null 2>&1 || exit 0\n\
     nohup sh -c 'sleep 1; tailscale logout' </dev/null >/dev/null 2>&1 &\n";
 
-/// Installs the client: from where the host has its packages already, or from Tailscale's own place.
+/// Installs the client, and lets programs listen on its address before it has one: from where the host has its packages already, or from Tailscale's own place.
 const CLIENT: &str = r#"
 if ! has tailscale; then
   update
@@ -40,6 +40,9 @@ if ! has tailscale; then
   packages tailscale
 fi
 if has systemctl && [ -d /run/systemd/system ]; then quiet systemctl enable --now tailscaled; fi
+printf 'net.ipv4.ip_nonlocal_bind = 1\n-net.ipv6.ip_nonlocal_bind = 1\n' >/etc/sysctl.d/60-stagecraft.conf
+echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind
+echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null || :
 "#;
 
 impl Mesh {
@@ -55,7 +58,7 @@ impl Mesh {
         if facts.tailscale.is_none() {
             is_supported(host, &facts)?;
         }
-        hosts.run(host, &format!("{PACKAGES}{CLIENT}"), TIME)?;
+        hosts.run(host, &format!("{BASICS}{PACKAGES}{CLIENT}"), TIME)?;
         let facts = self.settled(hosts, host)?;
         let (state, _) = client(&facts);
         let name = quote(&wanted.name);
@@ -247,7 +250,7 @@ fn up(wanted: &InfraSpec, tags: &[String], key: &str) -> String {
     }
     let words = quote_all(words.iter().map(String::as_str));
     format!(
-        "{PACKAGES}(umask 077; printf %s {} >\"$work/key\")\n\
+        "{BASICS}(umask 077; printf %s {} >\"$work/key\")\n\
          quiet tailscale up --auth-key=\"file:$work/key\" {words}\n",
         quote(key)
     )

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use crate::config::stagecraft::{Environment, Network, NetworkProvider};
 use crate::model::{
-    Act, Address, Attribute, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec,
-    InfraState, Resource, Rule, Site, Spec, Transport,
+    Act, Address, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec, InfraState,
+    Resource, Rule, Site, Spec, Transport,
 };
 use crate::world::tailnet::{Node, Status};
 
@@ -75,26 +75,25 @@ pub fn resources(
                 .hint("use lower-case letters, digits and `-` for the host"));
         }
         let made = environment.machines.get(name).is_some_and(|machine| machine.made);
-        let mut attributes = BTreeMap::new();
-        let mut add = |name: &str, value: Value, rule| {
-            attributes.insert(name.to_owned(), Attribute { value, rule });
-        };
+        let mut attributes = Vec::new();
         if made {
-            add("machine", Address::machine(name).to_string().into(), Rule::InPlace);
+            attributes.push(("machine", Address::machine(name).to_string().into(), Rule::InPlace));
         }
-        add("state", RUNNING.into(), Rule::InPlace);
-        add("name", name.as_str().into(), Rule::InPlace);
-        add("tags", tags.clone().into(), Rule::InPlace);
+        attributes.push(("state", RUNNING.into(), Rule::InPlace));
+        attributes.push(("name", name.as_str().into(), Rule::InPlace));
+        attributes.push(("tags", tags.clone().into(), Rule::InPlace));
+        // At a start Docker may be there before the network is, and does not try twice to publish a port.
+        attributes.push(("binds_early", true.into(), Rule::InPlace));
         // Headscale's tagged nodes never expire.
         if network.provider == NetworkProvider::Tailscale {
-            add("key_expiry", LASTING.into(), Rule::InPlace);
+            attributes.push(("key_expiry", LASTING.into(), Rule::InPlace));
         }
         // A client says of others whether they answer, and not of itself.
-        add("ssh", ssh.into(), Rule::Once);
+        attributes.push(("ssh", ssh.into(), Rule::Once));
         if let Some(server) = &server {
-            add("login_server", server.as_str().into(), Rule::Once);
+            attributes.push(("login_server", server.as_str().into(), Rule::Once));
         }
-        let spec = Spec::Infra(InfraSpec { name: name.clone(), attributes });
+        let spec = Spec::Infra(InfraSpec::new(name, attributes));
         // Packages are installed by one at a time.
         let after = [made.then(|| Address::machine(name)), Some(Address::bootstrap(name))];
         let after = after.into_iter().flatten().collect();
@@ -215,6 +214,7 @@ impl Mesh {
             ("state".to_owned(), json!(state)),
             ("name".to_owned(), json!(own.label())),
             ("tags".to_owned(), json!(tags)),
+            ("binds_early".to_owned(), json!(facts.binds_early)),
             ("key_expiry".to_owned(), json!(if expires { "some day" } else { LASTING })),
         ]);
         if made {

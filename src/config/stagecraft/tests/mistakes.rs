@@ -29,6 +29,19 @@ const MISTAKES: &[(&str, &str)] = &[
     ),
     ("project: { name: a }\nhosts: { app: [{ address: x }] }", "`hosts.app` has no `name`"),
     ("project: { name: a }\nhosts: { app: [x, x] }", "lists the host `x` twice"),
+    (
+        "project: { name: a }\nhosts: { app: [{ name: x, volumes: [{ name: v, size: 1 }, { name: v, size: 2 }] }] }",
+        "another volume of `x` is called `v`, too",
+    ),
+    (
+        "project: { name: a }\nhosts: { app: [{ name: x, volumes: [{ name: v, size: 1, mount: /a }, { name: w, \
+         size: 1, mount: /a }] }] }",
+        "another volume of `x` is at `/a`, too",
+    ),
+    (
+        "project: { name: a }\nhosts: { app: [{ name: x, volumes: [{ name: v, size: 1, mount: /a/../b }] }] }",
+        "is not an absolute path",
+    ),
     ("project: { name: a }\nhosts: { app: [{ name: x, port: 0 }] }", "use 1 to 65535"),
     (
         "project: { name: a }\nhosts: { app: [x] }\nservices: { api: { role: app, rollout: { health_timeout: 60 } } }",
