@@ -25,7 +25,7 @@ enum Verb {
 
 #[derive(Debug, clap::Args)]
 struct Up {
-    /// Let this machine, disk or reserved address be destroyed, with what is on it
+    /// Let this machine, disk or address be destroyed, with what is on it
     #[arg(long, value_name = "ADDRESS")]
     allow_destroy: Vec<Address>,
 }

@@ -38,7 +38,7 @@ pub struct Wish {
     /// Leave what is below the application alone: plan what is on the hosts only
     #[arg(long, conflicts_with = "allow_destroy")]
     skip_infra: bool,
-    /// Let this machine, disk or reserved address be destroyed, with what is on it; repeatable
+    /// Let this machine, disk or address be destroyed, with what is on it; repeatable
     #[arg(long, value_name = "ADDRESS")]
     allow_destroy: Vec<Address>,
 }

@@ -119,7 +119,17 @@ impl Comparison<'_> {
         };
         let Some(found) = self.state.first(address) else { return };
         let (has, wants) = (listed(found.attributes.get("data")), listed(spec.value("data")));
-        let stay: Vec<String> = has.intersection(&wants).cloned().collect();
+        let place = |text: &String| text.parse::<Address>().ok();
+        if has.iter().filter_map(place).any(|it| it.kind().is_lasting() && self.anew.contains(&it))
+        {
+            // What it leads to is made anew, and the address is another one at once.
+            return self.object(address, spec);
+        }
+        // A host may be led to by another address of its own, and serves all along.
+        let hosts: BTreeSet<String> =
+            wants.iter().filter_map(place).map(|it| it.scope().to_owned()).collect();
+        let serves = |it: &&String| place(it).is_some_and(|it| hosts.contains(it.scope()));
+        let stay: Vec<String> = has.iter().filter(serves).cloned().collect();
         if stay.is_empty() || stay.len() == has.len() {
             return;
         }
@@ -289,7 +299,7 @@ impl Comparison<'_> {
         let goes_along = address.kind() != Kind::Mesh
             || self.state.objects.contains_key(&Address::machine(address.scope()))
             || self.desired.resources.contains_key(address);
-        (!is_precious(address) && goes_along)
+        (!address.kind().is_precious() && goes_along)
             || matches!(self.request.part, Part::NoInfrastructure { .. })
             || self.request.allow_destroy.contains(address)
     }
@@ -304,7 +314,7 @@ impl Comparison<'_> {
             ),
             false => {
                 let loses = match address.kind() {
-                    Kind::ReservedIp => "gives it up for good",
+                    Kind::ReservedIp | Kind::LoadBalancer => "gives its address up for good",
                     _ => "loses what is on it",
                 };
                 format!("{why} {address} {loses}; `--allow-destroy {address}` allows that")
@@ -344,10 +354,6 @@ struct Differing {
     replaces: bool,
     changed: Option<FieldChange>,
     upstream: Option<Address>,
-}
-
-fn is_precious(address: &Address) -> bool {
-    matches!(address.kind(), Kind::Machine | Kind::Disk | Kind::ReservedIp)
 }
 
 fn is_less(one: &Value, other: &Value) -> bool {

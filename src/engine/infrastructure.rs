@@ -47,7 +47,10 @@ pub(super) fn locate(workspace: &Workspace, environment: &mut Environment) -> Re
     let file = &workspace.config.file;
     let site = site(environment);
     let finder = Finder::new(file, environment, &site);
-    finder.find(&mut environment.hosts, || provider::machines(file, &site))?;
+    let mut hosts = std::mem::take(&mut environment.hosts);
+    let found = finder.find(&mut hosts, || provider::machines(file, environment, &site));
+    environment.hosts = hosts;
+    found?;
     for name in finder.made() {
         let Some(host) = environment.hosts.get(&name) else { continue };
         if host.host_key.is_none() && !host.address.is_empty() {
@@ -120,7 +123,7 @@ impl Engine {
             let finder = Finder::former(file, &environment, &site, &hosts);
             let mut hosts: BTreeMap<String, Host> =
                 hosts.into_iter().map(|host| (host.name.clone(), host)).collect();
-            finder.find(&mut hosts, || provider::machines(file, &site))?;
+            finder.find(&mut hosts, || provider::machines(file, &environment, &site))?;
             Ok(hosts.into_values().collect())
         });
         Ok(found.await?)

@@ -77,6 +77,17 @@ impl Kind {
         Kind::Release,
     ];
 
+    /// Whether something of the sort is destroyed only where somebody said so: data or an address goes
+    /// with it for good.
+    pub fn is_precious(self) -> bool {
+        matches!(self, Kind::Machine | Kind::Disk | Kind::ReservedIp | Kind::LoadBalancer)
+    }
+
+    /// Whether it has an address that does not change with machines.
+    pub fn is_lasting(self) -> bool {
+        matches!(self, Kind::ReservedIp | Kind::LoadBalancer)
+    }
+
     /// The word before the dot.
     pub fn name(self) -> &'static str {
         match self {

@@ -36,19 +36,21 @@ pub enum Protection {
     /// None.
     #[default]
     Nothing,
-    /// The machines and disks of these hosts.
+    /// The machines, disks and reserved addresses of these hosts.
     Hosts(BTreeSet<String>),
-    /// All machines and disks.
+    /// All machines and disks, and all addresses that stay.
     Everything,
 }
 
 impl Protection {
     /// Whether it covers an object.
     pub fn covers(&self, address: &Address) -> bool {
-        matches!(address.kind(), Kind::Machine | Kind::Disk)
+        address.kind().is_precious()
             && match self {
                 Protection::Nothing => false,
-                Protection::Hosts(hosts) => hosts.contains(address.scope()),
+                Protection::Hosts(hosts) => {
+                    address.kind() != Kind::LoadBalancer && hosts.contains(address.scope())
+                }
                 Protection::Everything => true,
             }
     }

@@ -71,11 +71,15 @@ pub fn resources(
 ///
 /// # Errors
 /// There is no token, or the cloud can't be asked.
-pub fn machines(file: &File, site: &Site) -> Result<InfraState, Failure> {
+pub fn machines(
+    file: &File,
+    environment: &Environment,
+    site: &Site,
+) -> Result<InfraState, Failure> {
     match &file.cloud {
         Some(cloud) => match cloud.provider {
             CloudProvider::DigitalOcean => {
-                DigitalOcean::open(&cloud.digitalocean, site)?.machines_found()
+                DigitalOcean::open(&cloud.digitalocean, environment, site)?.machines_found()
             }
         },
         None => Ok(InfraState::default()),
@@ -94,7 +98,9 @@ impl Ground {
     ) -> Result<Option<Self>, Failure> {
         let cloud = match &file.cloud {
             Some(cloud) => match cloud.provider {
-                CloudProvider::DigitalOcean => Some(DigitalOcean::open(&cloud.digitalocean, site)?),
+                CloudProvider::DigitalOcean => {
+                    Some(DigitalOcean::open(&cloud.digitalocean, environment, site)?)
+                }
             },
             None => None,
         };

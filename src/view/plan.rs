@@ -235,6 +235,7 @@ impl<'a> View<'a> {
         let lost = match change.address.kind() {
             Kind::Machine => "what is on it is lost",
             Kind::Volume | Kind::Disk => "the data in it is lost",
+            Kind::ReservedIp | Kind::LoadBalancer => "its address is lost",
             _ => return None,
         };
         Some(self.paint(Role::Destroy, lost))

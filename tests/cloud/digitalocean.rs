@@ -55,6 +55,8 @@ pub struct Account {
     pub zones: BTreeMap<String, BTreeMap<u64, Value>>,
     /// Which machine each reserved address leads to.
     pub reserved_ips: BTreeMap<String, Option<u64>>,
+    /// Where those are about to lead that lead nowhere meanwhile.
+    pub under_way: BTreeMap<String, Option<u64>>,
     pub balancers: BTreeMap<String, Value>,
     pub projects: BTreeMap<String, Project>,
     actions: BTreeMap<u64, Value>,
@@ -136,7 +138,7 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
             Some(Fault::Error) => {
                 (500, Some(error("server_error", "Unexpected server-side error")))
             }
-            Some(Fault::Late) if makes(&head.method, head.uri.path()) => {
+            Some(Fault::Late) if is_order(head.method.as_str(), head.uri.path()) => {
                 let when = account.calls + LATE;
                 account.late.push((when, head.uri.path().into(), body.clone().unwrap()));
                 (504, None)
@@ -155,7 +157,7 @@ async fn handle(State(account): State<Arc<Mutex<Account>>>, request: Request) ->
         if let Some((_, process)) = account.kills.filter(|(at, _)| *at == account.calls) {
             Command::new("kill").args(["-9", &process.to_string()]).status().unwrap();
         }
-        let is_late = fault == Some(Fault::Late) && makes(&head.method, head.uri.path());
+        let is_late = fault == Some(Fault::Late) && is_order(head.method.as_str(), head.uri.path());
         (status, answer, is_late || fault == Some(Fault::Drop))
     };
     if dropped {
@@ -186,10 +188,13 @@ pub fn respond(status: u16, answer: Option<Value>) -> Response {
 const LATE: usize = 3;
 
 /// Whether a request makes an object.
-fn makes(method: &Method, path: &str) -> bool {
+pub fn makes(it: &Exchange) -> bool {
+    is_order(&it.method, &it.path)
+}
+
+fn is_order(method: &str, path: &str) -> bool {
     let makers = ["droplets", "volumes", "vpcs", "firewalls", "reserved_ips", "load_balancers"];
-    let makers = makers.map(|it| format!("/v2/{it}"));
-    method == Method::POST && makers.iter().any(|it| it == path)
+    method == "POST" && path.strip_prefix("/v2/").is_some_and(|path| makers.contains(&path))
 }
 
 fn error(id: &str, message: &str) -> Value {
@@ -274,7 +279,8 @@ impl Account {
                 let has = |it: &&Value| {
                     tag.is_none_or(|tag| it["tags"].as_array().unwrap().contains(&tag.into()))
                 };
-                page("droplets", self.droplets.values().filter(has).cloned().collect(), &query)
+                let found = self.droplets.values().filter(has);
+                page("droplets", found.map(|it| self.with_reserved(it)).collect(), &query)
             }
             ("POST", ["droplets"]) => self.make_droplet(body),
             ("GET", ["droplets", id]) => self.droplet(id.parse().unwrap()),
@@ -335,7 +341,8 @@ impl Account {
                 refused(403, "forbidden", "Can not delete default VPCs")
             }
             ("DELETE", ["vpcs", id]) => {
-                if self.droplets.values().any(|it| it["vpc_uuid"] == **id) {
+                let members = self.droplets.values().chain(self.balancers.values());
+                if members.clone().any(|it| it["vpc_uuid"] == **id) {
                     return refused(403, "forbidden", "Can not delete VPC with members");
                 }
                 if self.vpcs.remove(*id).is_some() { (204, None) } else { absent() }
@@ -452,8 +459,10 @@ impl Account {
 
     /// A machine, which is a little further along at every look.
     fn droplet(&mut self, id: u64) -> Answer {
+        let Some(told) = self.droplets.get(&id).map(|it| self.with_reserved(it)) else {
+            return absent();
+        };
         let Some(droplet) = self.droplets.get_mut(&id) else { return absent() };
-        let told = droplet.clone();
         if self.leaving.remove(&id) {
             self.droplets.remove(&id);
             for volume in self.volumes.values_mut() {
@@ -482,6 +491,18 @@ impl Account {
             droplet["networks"]["v4"] = json!([private, public]);
         }
         ok(200, json!({ "droplet": told }))
+    }
+
+    /// A machine with the reserved addresses that lead to it among its own, and before them.
+    fn with_reserved(&self, droplet: &Value) -> Value {
+        let mut told = droplet.clone();
+        let leads = |holder: &Option<u64>| holder.is_some_and(|id| droplet["id"] == id);
+        for (ip, _) in self.reserved_ips.iter().filter(|(_, holder)| leads(holder)) {
+            let own = json!({ "ip_address": ip, "netmask": "255.255.240.0", "gateway": "198.51.100.254",
+                "type": "public" });
+            told["networks"]["v4"].as_array_mut().unwrap().insert(0, own);
+        }
+        told
     }
 
     fn really(&self, event: Event<'_>) {

@@ -1,7 +1,10 @@
 //! Holds requests and answers to the vendor's own description of the API, where it is at hand.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::Path;
 
+use jsonschema::Validator;
 use serde_json::{Map, Value, json};
 
 use super::digitalocean::Exchange;
@@ -11,14 +14,20 @@ pub struct Judge {
     description: Value,
     /// Whether a content that is required may not be missing.
     strict: bool,
+    /// What holds values to a schema, by the schema's text: to make one takes its time.
+    validators: RefCell<BTreeMap<String, Validator>>,
 }
 
 impl Judge {
+    fn new(description: Value, strict: bool) -> Self {
+        Self { description, strict, validators: RefCell::default() }
+    }
+
     /// The description of DigitalOcean's API; none where it is not at hand.
     pub fn digitalocean() -> Option<Self> {
         let mut description = description("digitalocean.json")?;
         null_as_a_type(&mut description);
-        Some(Self { description, strict: false })
+        Some(Self::new(description, false))
     }
 
     /// The description of Headscale's API; none where it is not at hand. It is in Swagger 2.0.
@@ -28,12 +37,12 @@ impl Judge {
         let paths = description["paths"].as_object_mut()?.values_mut();
         let operations = paths.filter_map(Value::as_object_mut).flat_map(Map::values_mut);
         operations.for_each(content_in_its_place);
-        Some(Self { description, strict: true })
+        Some(Self::new(description, true))
     }
 
     /// What Tailscale says of its API in prose, as schemas of ours.
     pub fn tailscale() -> Self {
-        Self { description: super::described::tailscale(), strict: true }
+        Self::new(super::described::tailscale(), true)
     }
 
     /// What is wrong with an exchange.
@@ -91,13 +100,16 @@ impl Judge {
     }
 
     fn check(&self, schema: &Value, value: &Value, what: &str, faults: &mut Vec<String>) {
-        let mut whole = json!({ "allOf": [schema] });
-        for place in ["components", "definitions"] {
-            if self.description[place].is_object() {
-                whole[place] = self.description[place].clone();
+        let mut validators = self.validators.borrow_mut();
+        let validator = validators.entry(schema.to_string()).or_insert_with(|| {
+            let mut whole = json!({ "allOf": [schema] });
+            for place in ["components", "definitions"] {
+                if self.description[place].is_object() {
+                    whole[place] = self.description[place].clone();
+                }
             }
-        }
-        let validator = jsonschema::draft4::new(&whole).unwrap();
+            jsonschema::draft4::new(&whole).unwrap()
+        });
         faults.extend(
             validator
                 .iter_errors(value)

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::digitalocean::{Account, Answer, absent, ok, page, refused, region};
 
+const DEFAULT_PROJECT: &str = "746c6152-2fa2-11ed-92d3-27aaa54e4988";
 const UNPROCESSABLE: &str = "unprocessable_entity";
 
 impl Account {
@@ -20,6 +21,7 @@ impl Account {
         match (method, parts) {
             ("GET", []) => {
                 let all = self.reserved_ips.keys().map(|ip| self.reserved_ip(ip)).collect();
+                self.catch_up_with_addresses();
                 page("reserved_ips", all, query)
             }
             ("POST", []) => {
@@ -29,11 +31,19 @@ impl Account {
                     return refused(422, UNPROCESSABLE, message);
                 }
                 let ip = format!("198.51.100.{}", self.next() % 256);
-                self.reserved_ips.insert(ip.clone(), Some(machine));
+                self.assign(&ip, Some(machine));
                 ok(202, json!({ "reserved_ip": self.reserved_ip(&ip), "links": { "actions": [] } }))
             }
             (_, [ip, ..]) if !self.reserved_ips.contains_key(*ip) => absent(),
-            ("GET", [ip]) => ok(200, json!({ "reserved_ip": self.reserved_ip(ip) })),
+            ("GET", [ip]) => {
+                let told = self.reserved_ip(ip);
+                self.catch_up_with_addresses();
+                ok(200, json!({ "reserved_ip": told }))
+            }
+            (_, [ip, ..]) if self.under_way.contains_key(*ip) => {
+                self.catch_up_with_addresses();
+                refused(422, UNPROCESSABLE, "The reserved IP already has a pending event.")
+            }
             ("DELETE", [ip]) => {
                 if self.reserved_ips[*ip].is_some() {
                     return refused(422, UNPROCESSABLE, "it is assigned to a Droplet");
@@ -42,8 +52,7 @@ impl Account {
                 (204, None)
             }
             ("POST", [ip, "actions"]) => {
-                let holder = body["droplet_id"].as_u64();
-                self.reserved_ips.insert((*ip).to_owned(), holder);
+                self.assign(ip, body["droplet_id"].as_u64());
                 let kind = body["type"].as_str().unwrap();
                 let action = self.act(kind, 0, "reserved_ip");
                 ok(201, json!({ "action": action }))
@@ -52,11 +61,23 @@ impl Account {
         }
     }
 
+    /// Begins to make an address lead to a machine; until that is done, it leads nowhere.
+    fn assign(&mut self, ip: &str, machine: Option<u64>) {
+        self.reserved_ips.insert(ip.to_owned(), None);
+        self.under_way.insert(ip.to_owned(), machine);
+    }
+
+    fn catch_up_with_addresses(&mut self) {
+        let done = std::mem::take(&mut self.under_way);
+        self.reserved_ips.extend(done);
+    }
+
     /// A reserved address. One whose machine is gone leads nowhere.
     fn reserved_ip(&self, ip: &str) -> Value {
         let machine = self.reserved_ips[ip].and_then(|id| self.droplets.get(&id));
-        json!({ "ip": ip, "region": region(&json!("fra1")), "droplet": machine, "locked": false,
-            "project_id": "746c6152-2fa2-11ed-92d3-27aaa54e4988" })
+        let locked = self.under_way.contains_key(ip);
+        json!({ "ip": ip, "region": region(&json!("fra1")), "droplet": machine, "locked": locked,
+            "project_id": DEFAULT_PROJECT })
     }
 
     /// Answers what is asked of `/v2/load_balancers/…`.
@@ -85,7 +106,7 @@ impl Account {
             }
             (_, [id]) if !self.balancers.contains_key(*id) => absent(),
             ("GET", [id]) => {
-                let ip = format!("192.0.2.{}", self.balancers.len());
+                let ip = format!("192.0.2.{}", 100 + self.balancers.len());
                 let it = self.balancers.get_mut(*id).unwrap();
                 let told = it.clone();
                 // At the next look it serves.
@@ -133,11 +154,8 @@ impl Account {
                 ok(201, json!({ "project": told }))
             }
             ("POST", ["default", "resources"]) => {
-                let moved = urns(body);
-                for project in self.projects.values_mut() {
-                    project.listed.retain(|urn| !moved.contains(urn));
-                }
-                ok(200, json!({ "resources": moved.iter().map(resource).collect::<Vec<_>>() }))
+                self.list_in(DEFAULT_PROJECT, &urns(body));
+                ok(200, json!({ "resources": [] }))
             }
             (_, [id, ..]) if !self.projects.contains_key(*id) => absent(),
             ("PATCH", [id]) => {
@@ -146,7 +164,8 @@ impl Account {
                 ok(200, json!({ "project": project(id, &it.told) }))
             }
             ("DELETE", [id]) => {
-                if !self.projects[*id].listed.is_empty() {
+                let balanced = self.balancers.values().any(|it| it["project_id"] == **id);
+                if balanced || !self.projects[*id].listed.is_empty() {
                     return refused(
                         412,
                         "precondition_failed",
@@ -162,14 +181,31 @@ impl Account {
             }
             ("POST", [id, "resources"]) => {
                 let moved = urns(body);
-                for project in self.projects.values_mut() {
-                    project.listed.retain(|urn| !moved.contains(urn));
+                if moved.iter().all(|urn| urn.starts_with("do:floatingip:")) {
+                    let message = "Cannot move a Reserved IP with an associated Droplet.";
+                    return refused(412, "precondition_failed", message);
                 }
-                let it = self.projects.get_mut(*id).unwrap();
-                it.listed.extend(moved);
-                ok(200, json!({ "resources": it.listed.iter().map(resource).collect::<Vec<_>>() }))
+                self.list_in(id, &moved);
+                let listed = self.projects[*id].listed.iter().map(resource).collect::<Vec<_>>();
+                ok(200, json!({ "resources": listed }))
             }
             _ => refused(405, "method_not_allowed", method),
+        }
+    }
+
+    /// Load balancers say themselves where they are listed, and are not listed there.
+    fn list_in(&mut self, project: &str, moved: &[String]) {
+        for project in self.projects.values_mut() {
+            project.listed.retain(|urn| !moved.contains(urn));
+        }
+        for urn in moved {
+            match urn.strip_prefix("do:loadbalancer:") {
+                Some(id) => self.balancers.get_mut(id).unwrap()["project_id"] = project.into(),
+                None => {
+                    let project = self.projects.get_mut(project);
+                    project.into_iter().for_each(|it| it.listed.push(urn.clone()));
+                }
+            }
         }
     }
 
@@ -223,7 +259,8 @@ fn balancer(id: &str, body: &Value, status: &str, ip: &str) -> Value {
         "created_at": "2026-01-01T00:00:00Z", "forwarding_rules": rules, "health_check": health,
         "sticky_sessions": { "type": "none" }, "region": region(&body["region"]),
         "tag": body["tag"].as_str().unwrap_or_default(), "droplet_ids": [],
-        "redirect_http_to_https": false, "enable_proxy_protocol": false,
-        "enable_backend_keepalive": false, "http_idle_timeout_seconds": 60,
-        "project_id": "746c6152-2fa2-11ed-92d3-27aaa54e4988" })
+        "redirect_http_to_https": false, "enable_backend_keepalive": false,
+        "enable_proxy_protocol": body["enable_proxy_protocol"].as_bool().unwrap_or_default(),
+        "http_idle_timeout_seconds": 60,
+        "project_id": body["project_id"].as_str().unwrap_or(DEFAULT_PROJECT) })
 }

@@ -9,7 +9,8 @@ const BALANCED: &str = "    load_balancer: 1\n";
 /// A shop whose gateway has an address that stays, and no load balancer.
 fn with_an_address() -> Shop {
     let shop = Shop::new();
-    shop.edit(BALANCED, "");
+    // Whoever has heard an answer is waited for.
+    shop.edit(BALANCED, "    dns_ttl: 30\n");
     shop.edit("gateway: [app-1]", "gateway: [{ name: app-1, reserved_ip: true }]");
     shop.ok(&["up", "--yes"]);
     shop
@@ -32,6 +33,7 @@ fn a_reserved_address_stays_when_its_machine_is_another_one() {
     assert!(!done.contains("dns."), "{done}");
     assert_eq!(said(&shop), before);
     let account = shop.server.account();
+    assert!(account.under_way.is_empty());
     let leads = account.reserved_ips.values().flatten();
     assert!(
         leads.clone().count() == 2 && leads.clone().all(|id| account.droplets.contains_key(id))
@@ -44,7 +46,9 @@ fn a_reserved_address_stays_when_its_machine_is_another_one() {
     shop.edit(", reserved_ip: true }]\n      db", " }]\n      db");
     let refused = shop.exits(1, &["up", "--yes"]);
     assert!(refused.contains("--allow-destroy reserved_ip.app-1"), "{refused}");
+    let began = std::time::Instant::now();
     shop.ok(&["up", "--yes", "--allow-destroy", "reserved_ip.app-1"]);
+    assert!(began.elapsed().as_secs() >= 30, "nobody was waited for");
     assert!(said(&shop).starts_with("A @ 203.0.113."), "{}", said(&shop));
     shop.is_in_order();
 }
@@ -88,13 +92,56 @@ fn a_load_balancer_that_was_made_by_hand_is_taken_over() {
     let imported = shop.verb("import", &["load_balancer.gateways", &id]).output().unwrap();
     assert!(imported.status.success(), "{}", String::from_utf8_lossy(&imported.stderr));
     assert_eq!(shop.server.account().balancers[&id]["size_unit"], 2);
-    let plan = shop.ok(&["up", "--dry-run"]);
-    for line in ["-/+ load_balancer.gateways", "2 -> 1", "[\"http 80 to http 8080\"]"] {
-        assert!(plan.contains(line), "no {line:?} in:\n{plan}");
+    let refused = shop.exits(1, &["up", "--yes"]);
+    assert!(refused.contains("--allow-destroy load_balancer.gateways"), "{refused}");
+    shop.ok(&["up", "--yes", "--allow-destroy", "load_balancer.gateways"]);
+    shop.is_settled();
+    // What is not ours to say stays when something is changed.
+    for it in shop.server.account().balancers.values_mut() {
+        it["enable_proxy_protocol"] = true.into();
+        it["size_unit"] = 5.into();
     }
     shop.ok(&["up", "--yes"]);
     shop.is_settled();
+    let account = shop.server.account();
+    assert!(account.balancers.values().all(|it| it["enable_proxy_protocol"] == true));
+    drop(account);
     shop.is_in_order();
+}
+
+/// When a request was made, by the place that it has among all.
+fn asked(shop: &Shop, method: &str, part: &str) -> usize {
+    let account = shop.server.account();
+    let found = account.log.iter().rposition(|it| it.method == method && it.path.contains(part));
+    found.unwrap_or_else(|| panic!("no {method} of {part}"))
+}
+
+#[test]
+fn a_load_balancer_goes_when_nobody_remembers_it_any_more() {
+    let shop = Shop::new();
+    shop.edit(BALANCED, "    load_balancer: 1\n    dns_ttl: 30\n");
+    shop.ok(&["up", "--yes"]);
+    shop.edit("  staging:\n", "  staging:\n    cloud: { load_balancer: 0 }\n");
+    let began = std::time::Instant::now();
+    shop.ok(&["up", "--yes", "--allow-destroy", "load_balancer.gateways"]);
+    assert!(began.elapsed().as_secs() >= 30, "nobody was waited for");
+    assert!(asked(&shop, "DELETE", "/records/") < asked(&shop, "DELETE", "/load_balancers/"));
+    assert!(said(&shop).starts_with("A @ 203.0.113."), "{}", said(&shop));
+    shop.is_in_order();
+}
+
+#[test]
+fn addresses_are_protected_with_everything_else() {
+    let shop = Shop::new();
+    shop.edit("  staging:\n", "  staging:\n    protect: true\n");
+    shop.ok(&["up", "--yes"]);
+    shop.edit(", reserved_ip: true", "");
+    let refused = shop.exits(1, &["up", "--yes", "--allow-destroy", "reserved_ip.db-1"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    shop.edit(BALANCED, "");
+    let refused = shop.exits(1, &["up", "--yes", "--allow-destroy", "load_balancer.gateways"]);
+    assert!(refused.contains("protect: true"), "{refused}");
+    assert_eq!(shop.server.account().balancers.len(), 1);
 }
 
 #[test]

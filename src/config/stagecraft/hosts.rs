@@ -114,6 +114,7 @@ pub(super) fn conflicts(roles: &Roles) -> Vec<Diagnostic> {
         for Listed(host) in listed.iter() {
             let name: &str = &host.name.value;
             found.extend(volumes_twice(host));
+            found.extend(idle_address(host));
             if !in_role.insert(name) {
                 let message = format!("the role `{role}` lists the host `{name}` twice");
                 found.push(
@@ -148,6 +149,18 @@ pub(super) fn conflicts(roles: &Roles) -> Vec<Diagnostic> {
         }
     }
     found
+}
+
+/// A host that is somewhere already has no machine to which another address could lead.
+fn idle_address(host: &HostSettings) -> Option<Diagnostic> {
+    let asked = host.reserved_ip.as_ref().filter(|it| it.value)?;
+    host.address.as_ref()?;
+    let message = format!("the cloud does not make `{}`: it has an address", host.name.value.0);
+    Some(
+        Diagnostic::warning("config::idle", message)
+            .at(&asked.span, "has no effect")
+            .help("leave out one of `address` and `reserved_ip`"),
+    )
 }
 
 /// Volumes of one host with one name, or in one place.

@@ -124,7 +124,9 @@ number! {
     /// A size in gibibytes.
     Gibibytes(u32): "a whole number of GiB", 1..=65536;
     /// How many nodes a load balancer has.
-    Nodes(u32): "a number of nodes", 1..=100;
+    Nodes(u32): "a number of nodes", 0..=100;
+    /// For how long a name may be remembered.
+    Ttl(u32): "a number of seconds", 30..=86400;
 }
 
 impl Decode for Duration {

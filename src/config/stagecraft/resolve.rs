@@ -48,6 +48,10 @@ pub struct Environment {
     pub domains: Vec<String>,
     /// Whether Stagecraft refuses to destroy its hosts and volumes.
     pub protect: bool,
+    /// How many nodes the load balancer before its gateways has, if there is to be one.
+    pub load_balancer: Option<u32>,
+    /// The cloud's project that lists what it has.
+    pub cloud_project: Option<String>,
     /// The branch whose pushes deploy it.
     pub branch: Option<String>,
     mesh_domain: Option<String>,
@@ -215,6 +219,12 @@ impl Environment {
 fn resolve(file: &File, name: &str, settings: &EnvironmentSettings) -> Environment {
     let machines = hosts::machines(file, name, settings);
     let mesh_domain = mesh_domain(&file.network);
+    let cloud = file.cloud.as_ref().map(|cloud| &cloud.digitalocean);
+    let here = settings.cloud.as_ref();
+    let nodes = here.and_then(|here| here.load_balancer.as_ref());
+    let nodes = nodes.or(cloud.and_then(|cloud| cloud.load_balancer.as_ref()));
+    let listed = here.and_then(|here| here.project.as_ref());
+    let listed = listed.or(cloud.and_then(|cloud| cloud.project.as_ref()));
     let mut environment = Environment {
         name: name.to_owned(),
         project: file.project.name.to_string(),
@@ -245,6 +255,8 @@ fn resolve(file: &File, name: &str, settings: &EnvironmentSettings) -> Environme
             .map(|name| name.trim_end_matches('.').to_lowercase())
             .collect(),
         protect: settings.protect,
+        load_balancer: nodes.map(|nodes| nodes.0).filter(|nodes| *nodes > 0),
+        cloud_project: listed.map(|name| name.0.clone()),
         branch: settings.ci.as_ref().and_then(|ci| ci.branch.as_ref()).map(|name| name.to_string()),
         mesh_domain,
     };

@@ -285,7 +285,9 @@ record! {
         ssh_from: Vec<Spanned<Cidr>>,
         /// The zones in which the environments' domains get their records. One that the account lacks is made. Missing: names are kept elsewhere.
         dns: Vec<Spanned<Domain>>,
-        /// How many nodes the load balancer before the gateways has. Missing: there is none.
+        /// For how many seconds names may be remembered.
+        dns_ttl: Ttl = Ttl(300),
+        /// How many nodes the load balancer before the gateways has. Missing, or 0: there is none.
         load_balancer: Option<Nodes>,
         /// The name of the project that lists what an environment has. Missing: the account's default one.
         project: Option<Text>,
@@ -306,6 +308,7 @@ impl Default for DigitalOcean {
             ssh_keys: Vec::new(),
             ssh_from: Vec::new(),
             dns: Vec::new(),
+            dns_ttl: Ttl(300),
             load_balancer: None,
             project: None,
             monitoring: false,
@@ -323,6 +326,10 @@ record! {
         size: Option<Name>,
         /// The image's slug.
         image: Option<Name>,
+        /// How many nodes the load balancer before the gateways has; with 0 there is none.
+        load_balancer: Option<Nodes>,
+        /// The name of the project that lists what the environment has.
+        project: Option<Text>,
     }
 }
 

@@ -8,12 +8,11 @@ use serde_json::{Value, json};
 
 use super::super::http::Refusal;
 use super::hostkey::{self, HostKey};
+use super::wait::Pace;
 use super::{DigitalOcean, balancer, read, rules, wanted};
 use crate::model::{Act, Address, Failure, InfraObject, InfraSpec, Kind};
 
-/// How long the cloud may take for one thing.
-const PATIENCE: Duration = Duration::from_secs(600);
-/// How long a machine may take to shut down before its power is cut, and what used a network to leave it.
+/// How long a machine may take to shut down before its power is cut.
 const SHUTDOWN: Duration = Duration::from_secs(90);
 /// How often an object is ordered again whose order was never heard of, and how often it is looked for before.
 const TRIES: u32 = 2;
@@ -127,7 +126,14 @@ impl DigitalOcean {
     fn await_balancer(&self, id: &str) -> Result<(), Refusal> {
         self.until("the load balancer to serve", || {
             let it = self.api.get(&format!("/v2/load_balancers/{id}"))?;
-            Ok(it["load_balancer"]["status"] == balancer::ACTIVE)
+            match it["load_balancer"]["status"].as_str() {
+                Some("errored") => {
+                    let message =
+                        "it failed at DigitalOcean; destroy it there, so that another one is made";
+                    Err(Refusal::Said { status: 422, message: message.to_owned() })
+                }
+                status => Ok(status == Some(balancer::ACTIVE)),
+            }
         })
     }
 
@@ -135,17 +141,26 @@ impl DigitalOcean {
     /// done is seen by looking again.
     fn create_once(&self, address: &Address, object: &InfraSpec) -> Result<String, Refusal> {
         let mut tried = 0;
+        let is_address = address.kind() == Kind::ReservedIp;
         loop {
+            if is_address {
+                self.await_addresses()?;
+            }
             if let Some(id) = self.seen(address, tried > 0)? {
                 return Ok(id);
             }
             let (path, key, body) = self.order(address, object)?;
-            match self.api.post(path, &body) {
+            match self.patiently(|| self.api.post(path, &body)) {
                 Ok(answer) => {
-                    let own = if address.kind() == Kind::ReservedIp { "ip" } else { "id" };
+                    let own = if is_address { "ip" } else { "id" };
                     return Ok(read::text(&answer[key][own]));
                 }
                 Err(Refusal::Lost(_)) if tried < TRIES => tried += 1,
+                Err(refusal @ Refusal::Said { .. }) if is_address => {
+                    // No address comes of it that could be taken for ours.
+                    self.forget_order(address.scope())?;
+                    return Err(refusal);
+                }
                 Err(refusal) => return Err(refusal),
             }
         }
@@ -278,9 +293,11 @@ impl DigitalOcean {
             Kind::Machine => self.change_machine(id, object, &changes),
             Kind::ReservedIp => self.settle_ip(address, id, object),
             Kind::LoadBalancer => {
-                let body = self.balancer(object)?;
                 if attributes.iter().any(|name| name != "state") {
-                    self.api.put(&format!("/v2/load_balancers/{id}"), &body)?;
+                    let path = format!("/v2/load_balancers/{id}");
+                    let told = self.api.get(&path)?["load_balancer"].take();
+                    let body = balancer::changed(told, self.balancer(object)?);
+                    self.patiently(|| self.api.put(&path, &body))?;
                 }
                 self.await_balancer(id)
             }
@@ -431,36 +448,6 @@ impl DigitalOcean {
         self.action(&format!("/v2/droplets/{id}/actions"), &body)
     }
 
-    /// Starts an action and waits for its end.
-    pub(super) fn action(&self, path: &str, body: &Value) -> Result<(), Refusal> {
-        let kind = body["type"].as_str().unwrap_or_default();
-        let began = Instant::now();
-        let mut pace = Pace::default();
-        let begun = loop {
-            match self.api.post(path, body) {
-                // One thing at a time is done to a machine.
-                Err(Refusal::Said { status: 422, message })
-                    if message.contains("pending event") && began.elapsed() < PATIENCE =>
-                {
-                    pace.wait();
-                }
-                result => break result?,
-            }
-        };
-        let id = begun["action"]["id"].to_string();
-        self.until(&format!("`{kind}` to end"), || {
-            let it = self.api.get(&format!("{path}/{id}"))?;
-            match it["action"]["status"].as_str() {
-                Some("completed") => Ok(true),
-                Some("errored") => {
-                    let message = format!("`{kind}` failed at DigitalOcean (action {id})");
-                    Err(Refusal::Said { status: 422, message })
-                }
-                _ => Ok(false),
-            }
-        })
-    }
-
     fn destroy(&self, address: &Address, id: &str) -> Result<(), Refusal> {
         match address.kind() {
             Kind::Machine => self.destroy_machine(id),
@@ -475,13 +462,14 @@ impl DigitalOcean {
             Kind::Project => self.remove_project(id),
             Kind::Disk => {
                 self.detach(id)?;
-                self.leaves(&format!("/v2/volumes/{id}"), 409)
+                self.leaves(&format!("/v2/volumes/{id}"), &[409])
             }
             Kind::Firewall => {
                 self.api.delete(&format!("/v2/firewalls/{id}"), None)?;
                 wanted::tag(&self.site, address.scope()).map_or(Ok(()), |tag| self.drop_tag(&tag))
             }
-            _ => self.leaves(&format!("/v2/vpcs/{id}"), 403),
+            // Which of them it is has changed, and may lag behind what is told of it.
+            _ => self.leaves(&format!("/v2/vpcs/{id}"), &[403, 409]),
         }
     }
 
@@ -496,6 +484,8 @@ impl DigitalOcean {
         if disks.is_some_and(|disks| !disks.is_empty()) {
             self.shut_down(id)?;
         }
+        // What was ordered for it and never came.
+        self.forget_order(machine["droplet"]["name"].as_str().unwrap_or_default())?;
         // Nobody else has the tag with its key.
         for tag in read::tags(&machine["droplet"]).filter(|tag| hostkey::is_tag(tag)) {
             self.api.delete(&format!("/v2/tags/{tag}"), None)?;
@@ -504,68 +494,12 @@ impl DigitalOcean {
         self.is_gone("the machine to be gone", &path)
     }
 
-    fn is_gone(&self, what: &str, path: &str) -> Result<(), Refusal> {
-        self.until(what, || match self.api.get(path) {
-            Ok(_) => Ok(false),
-            Err(refusal) if refusal.is_absence() => Ok(true),
-            Err(refusal) => Err(refusal),
-        })
-    }
-
     /// Takes a tag out of the account, unless machines are known by it.
     fn drop_tag(&self, tag: &str) -> Result<(), Refusal> {
         match self.list(&format!("/v2/droplets?tag_name={tag}"), "droplets")?.is_empty() {
             true => self.api.delete(&format!("/v2/tags/{tag}"), None),
             false => Ok(()),
         }
-    }
-
-    /// Takes something away. What used it may take a moment to leave; until then the API answers with
-    /// the status `used`.
-    pub(super) fn leaves(&self, path: &str, used: u16) -> Result<(), Refusal> {
-        let began = Instant::now();
-        let mut pace = Pace::default();
-        loop {
-            match self.api.delete(path, None) {
-                Err(Refusal::Said { status, .. })
-                    if status == used && began.elapsed() < SHUTDOWN => {}
-                result => return result,
-            }
-            pace.wait();
-        }
-    }
-
-    pub(super) fn until(
-        &self,
-        what: &str,
-        is_so: impl Fn() -> Result<bool, Refusal>,
-    ) -> Result<(), Refusal> {
-        let began = Instant::now();
-        let mut pace = Pace::default();
-        while !is_so()? {
-            if began.elapsed() > PATIENCE {
-                let seconds = PATIENCE.as_secs();
-                return Err(Refusal::Lost(format!("waited {seconds} s for {what}")));
-            }
-            pace.wait();
-        }
-        Ok(())
-    }
-}
-
-/// Pauses between questions: short ones at first, longer ones later.
-struct Pace(Duration);
-
-impl Default for Pace {
-    fn default() -> Self {
-        Self(Duration::from_millis(50))
-    }
-}
-
-impl Pace {
-    fn wait(&mut self) {
-        sleep(self.0);
-        self.0 = (self.0 * 2).min(Duration::from_secs(5));
     }
 }
 

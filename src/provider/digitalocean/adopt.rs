@@ -66,7 +66,7 @@ impl DigitalOcean {
             }
             Kind::ReservedIp => {
                 self.api.get(&format!("/v2/reserved_ips/{id}"))?;
-                match self.owner_of_ip(id)? {
+                match self.owner_of_ip(address.scope(), id)? {
                     Some(owner) => Err(wanted::belongs_to(&owner)),
                     None => self.mark_ip(address, id),
                 }
@@ -75,8 +75,9 @@ impl DigitalOcean {
                 let it = self.api.get(&format!("/v2/load_balancers/{id}"))?["load_balancer"].take();
                 self.refuse_other(&it)?;
                 let name = wanted::name(&self.site, address.scope());
-                let body = balancer::renamed(it, name);
-                self.api.put(&format!("/v2/load_balancers/{id}"), &body).map(|_| ())
+                let body = balancer::changed(it, json!({ "name": name }));
+                self.patiently(|| self.api.put(&format!("/v2/load_balancers/{id}"), &body))
+                    .map(|_| ())
             }
             _ => self.adopt_name(address),
         }

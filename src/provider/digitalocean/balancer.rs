@@ -48,12 +48,14 @@ pub fn read(
         ("state".to_owned(), it["status"].clone()),
     ]);
     let ip = it["ip"].as_str().filter(|ip| !ip.is_empty());
-    let given = ip.map(|ip| ("public_ip".to_owned(), ip.to_owned())).into_iter().collect();
+    let project = it["project_id"].as_str().map(|id| ("project".to_owned(), id.to_owned()));
+    let ip = ip.map(|ip| ("public_ip".to_owned(), ip.to_owned()));
+    let given = ip.into_iter().chain(project).collect();
     let (id, name) = (read::text(&it["id"]), name.to_owned());
     Some((address, InfraObject { id, name, attributes, given }))
 }
 
-/// What is posted for it. What is not said falls back to what is usual, also when it is changed.
+/// What is posted for a new one. A gateway counts after 10 s of answering.
 pub fn body(object: &InfraSpec, vpc: &str) -> Value {
     let value = |name: &str| object.value(name).cloned().unwrap_or_default();
     let port = |text: &str| -> Value {
@@ -68,25 +70,37 @@ pub fn body(object: &InfraSpec, vpc: &str) -> Value {
             "target_protocol": it["protocol"], "target_port": it["port"],
         })
     });
+    let mut health = port(value("health_check").as_str().unwrap_or_default());
+    health["check_interval_seconds"] = 5.into();
+    health["healthy_threshold"] = 2.into();
     json!({
         "name": object.name, "region": value("region"), "size_unit": value("nodes"),
         "vpc_uuid": vpc, "tag": value("tag"), "forwarding_rules": rules.collect::<Vec<_>>(),
-        "health_check": port(value("health_check").as_str().unwrap_or_default()),
+        "health_check": health,
     })
 }
 
-/// What is posted for one that is there so that it has another name and is otherwise as it was: what the API
-/// tells, but for what it alone decides, and the region by its short name.
-pub fn renamed(mut it: Value, name: String) -> Value {
+/// What is posted for one that is there so that some of it changes, and everything else stays: what is not
+/// said would fall back to what is usual.
+pub fn changed(mut it: Value, changes: Value) -> Value {
     let region = it["region"]["slug"].take();
+    it["region"] = region;
     if let Value::Object(fields) = &mut it {
         let given = ["id", "ip", "ipv6", "status", "created_at", "size", "algorithm"];
         fields.retain(|key, value| !given.contains(&key.as_str()) && !value.is_null());
+    }
+    if let Value::Object(changes) = changes {
+        for (key, value) in changes {
+            match (&mut it[&key], value) {
+                (Value::Object(parts), Value::Object(more)) => parts.extend(more),
+                (field, value) => *field = value,
+            }
+        }
+    }
+    if let Value::Object(fields) = &mut it {
         // One of them alone says for which machines it is.
         let tagged = fields.get("tag").is_some_and(|tag| tag != "");
         fields.remove(if tagged { "droplet_ids" } else { "tag" });
     }
-    it["region"] = region;
-    it["name"] = name.into();
     it
 }

@@ -2,14 +2,14 @@
 //! it: `_stagecraft.www` for what `www` says, `_stagecraft-zone` for a zone that we made.
 //! Source: docs.digitalocean.com/reference/api, "Domains" and "Domain Records".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::super::http::Refusal;
-use super::{DigitalOcean, read, wanted};
+use super::{DigitalOcean, balancer, read, wanted};
 use crate::model::{Address, FIXED, InfraObject, InfraSpec, InfraState};
 
 /// The name of the record that marks a zone.
@@ -269,11 +269,12 @@ impl DigitalOcean {
         let wanted = self.addresses(object)?;
         let path = format!("/v2/domains/{}/records", place.zone);
         let there = |it: &&Value| it["type"] == "A" && it["name"] == place.label;
-        let (mut stay, mut surplus): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        let mut stay: Vec<String> = Vec::new();
+        let mut surplus: Vec<(String, String)> = Vec::new();
         for record in all.iter().filter(there) {
             let ip = record["data"].as_str().unwrap_or_default().to_owned();
             if !wanted.contains(&ip) || stay.contains(&ip) {
-                surplus.push(read::text(&record["id"]));
+                surplus.push((read::text(&record["id"]), ip));
                 continue;
             }
             if record["ttl"] != ttl {
@@ -289,14 +290,30 @@ impl DigitalOcean {
                 Ok(records.iter().any(|it| there(&it) && it["data"] == *ip))
             })?;
         }
-        surplus.iter().try_for_each(|id| self.api.delete(&format!("{path}/{id}"), None))?;
-        if !surplus.is_empty() && !stay.is_empty() {
-            // Whoever has heard the old answer still goes there, and there still is somebody. Other names
-            // need not wait for that.
+        surplus.iter().try_for_each(|(id, _)| self.api.delete(&format!("{path}/{id}"), None))?;
+        if self.is_there(surplus.iter().map(|(_, ip)| ip))? {
+            // Whoever has heard the old answer still goes there, and what is there may be about to go. Other
+            // names need not wait for that.
             drop(alone);
             std::thread::sleep(Duration::from_secs(ttl.as_u64().unwrap_or_default()));
         }
         Ok(())
+    }
+
+    /// Whether any of some addresses still leads to something of the environment's.
+    fn is_there<'a>(&self, ips: impl Iterator<Item = &'a String>) -> Result<bool, Refusal> {
+        let ips: BTreeSet<&String> = ips.collect();
+        if ips.is_empty() {
+            return Ok(false);
+        }
+        let machines = self.machines()?;
+        let machines = machines.iter().map(|it| read::machine(&self.site, it, &BTreeMap::new()));
+        let balancers = self.balancers()?;
+        let balancers =
+            balancers.iter().filter_map(|it| balancer::read(&self.site, it, &BTreeMap::new()));
+        let reserved = self.reserved(&self.machines_by_id()?)?;
+        let mut all = machines.chain(balancers).chain(reserved);
+        Ok(all.any(|(_, it)| it.given.get("public_ip").is_some_and(|ip| ips.contains(ip))))
     }
 
     /// Whether something at a name is somebody else's. What is said beside an address would lead

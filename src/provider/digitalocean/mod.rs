@@ -11,6 +11,7 @@ mod read;
 mod reserved;
 mod rules;
 mod token;
+mod wait;
 mod wanted;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -19,7 +20,7 @@ use std::sync::Mutex;
 use serde_json::Value;
 
 use super::http::{Api, Refusal};
-use crate::config::stagecraft;
+use crate::config::stagecraft::{self, Environment};
 use crate::model::{Address, Failure, InfraObject, InfraState, Site};
 
 pub use wanted::resources;
@@ -39,6 +40,8 @@ pub struct DigitalOcean {
     zones: BTreeSet<String>,
     /// The project that the configuration names.
     project: Option<String>,
+    /// Whether the configuration asks for reserved addresses, and for a load balancer.
+    asks: (bool, bool),
     /// Names change one after the other: a list that changes while its pages are read leaves things out.
     names: Mutex<()>,
 }
@@ -49,7 +52,11 @@ impl DigitalOcean {
     ///
     /// # Errors
     /// There is no token.
-    pub fn open(settings: &stagecraft::DigitalOcean, site: &Site) -> Result<Self, Failure> {
+    pub fn open(
+        settings: &stagecraft::DigitalOcean,
+        environment: &Environment,
+        site: &Site,
+    ) -> Result<Self, Failure> {
         let token = token::find(&settings.token_env, &|name| std::env::var(name).ok())?;
         let zones = settings.dns.iter().map(|zone| wanted::zone_name(&zone.value)).collect();
         let base = std::env::var("DIGITALOCEAN_API_URL").unwrap_or_else(|_| BASE.to_owned());
@@ -57,7 +64,11 @@ impl DigitalOcean {
             api: Api::new(&base, &token),
             site: site.clone(),
             zones,
-            project: settings.project.as_ref().map(|name| name.0.clone()),
+            project: environment.cloud_project.clone(),
+            asks: (
+                environment.machines.values().any(|machine| machine.made && machine.reserved_ip),
+                environment.load_balancer.is_some(),
+            ),
             names: Mutex::default(),
         })
     }
@@ -111,15 +122,27 @@ impl DigitalOcean {
         Ok(all)
     }
 
-    /// The environment's machines, as the API has them.
+    /// The environment's machines, as the API has them, but for addresses that only lead to them.
     fn machines(&self) -> Result<Vec<Value>, Refusal> {
-        self.list(&format!("/v2/droplets?tag_name={}", wanted::mark(&self.site)), "droplets")
+        let path = format!("/v2/droplets?tag_name={}", wanted::mark(&self.site));
+        let mut machines = self.list(&path, "droplets")?;
+        if machines.iter().any(|it| read::public(it).count() > 1) {
+            let reserved = self.reserved_list()?;
+            let reserved: BTreeSet<&str> =
+                reserved.iter().filter_map(|it| it["ip"].as_str()).collect();
+            machines.iter_mut().for_each(|it| read::leave_out(it, &reserved));
+        }
+        Ok(machines)
     }
 
     fn balancers(&self) -> Result<Vec<Value>, Refusal> {
-        match self.list("/v2/load_balancers", "load_balancers") {
-            // A token that may not see them has made none.
-            Err(Refusal::Said { status: 403, .. }) => Ok(Vec::new()),
+        self.list_allowed("/v2/load_balancers", "load_balancers", self.asks.1)
+    }
+
+    /// All objects of a list. A token that may not see them is enough where none are asked for.
+    fn list_allowed(&self, path: &str, key: &str, asked: bool) -> Result<Vec<Value>, Refusal> {
+        match self.list(path, key) {
+            Err(Refusal::Said { status: 403, .. }) if !asked => Ok(Vec::new()),
             found => found,
         }
     }

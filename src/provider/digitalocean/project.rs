@@ -2,7 +2,7 @@
 //! is ours by its description, and goes again when nothing else is listed in it.
 //! Source: docs.digitalocean.com/reference/api, "Projects" and "Project Resources".
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -20,14 +20,16 @@ fn urn(address: &Address, id: &str) -> Option<String> {
         Kind::Disk => "volume",
         Kind::ReservedIp => "floatingip",
         Kind::LoadBalancer => "loadbalancer",
+        Kind::Zone => "domain",
         _ => return None,
     };
     Some(format!("do:{kind}:{id}"))
 }
 
-/// Whether something can be listed in a project.
+/// Whether something is put in the environment's project. A reserved address is listed where the machine is
+/// that it leads to, and a zone may be for several environments.
 pub fn lists(address: &Address) -> bool {
-    urn(address, "").is_some()
+    matches!(address.kind(), Kind::Machine | Kind::Disk | Kind::LoadBalancer)
 }
 
 impl DigitalOcean {
@@ -35,20 +37,24 @@ impl DigitalOcean {
     pub(super) fn project(&self, state: &mut InfraState) -> Result<(), Refusal> {
         let Some((id, name, ours)) = self.find_project()? else { return Ok(()) };
         let mut known = BTreeMap::new();
+        let mut resources = BTreeSet::new();
         for (address, found) in &state.objects {
             for object in found {
-                known.extend(urn(address, &object.id).map(|urn| (urn, address.to_string())));
+                known.extend(urn(address, &object.id).map(|urn| (urn, address)));
+                // Load balancers say themselves where they are listed, and may be missing there.
+                let own = object.given.get("project") == Some(&id);
+                resources.extend(own.then(|| address.to_string()));
             }
         }
         let listed = self.listed(&id)?;
-        let (mut resources, mut others) = (Vec::new(), 0);
+        let mut others = 0;
         for urn in &listed {
             match known.get(urn) {
-                Some(address) => resources.push(address.clone()),
+                Some(address) if lists(address) => drop(resources.insert(address.to_string())),
+                Some(_) => {}
                 None => others += 1,
             }
         }
-        resources.sort();
         let fixed = match (ours, others) {
             (false, _) => Some("not made by us"),
             (true, 0) => None,
@@ -82,7 +88,9 @@ impl DigitalOcean {
     /// The names of what a project lists.
     fn listed(&self, id: &str) -> Result<Vec<String>, Refusal> {
         let all = self.list(&format!("/v2/projects/{id}/resources"), "resources")?;
-        Ok(all.iter().map(|it| read::text(&it["urn"])).collect())
+        // What is gone may be listed for a while.
+        let there = all.iter().filter(|it| it["status"] != "not_found");
+        Ok(there.map(|it| read::text(&it["urn"])).collect())
     }
 
     /// Makes the project, unless it is there, and lists everything in it that should be.
@@ -100,11 +108,13 @@ impl DigitalOcean {
             }
             None => self.make_project(address, name)?,
         };
+        let listed = self.listed(&id)?;
         let mut urns = Vec::new();
         let resources = object.value("resources").and_then(Value::as_array).into_iter().flatten();
         for resource in resources.filter_map(|it| it.as_str()?.parse::<Address>().ok()) {
             let found = self.id_of(&resource)?;
-            urns.extend(found.and_then(|id| urn(&resource, &id)));
+            let urn = found.and_then(|id| urn(&resource, &id));
+            urns.extend(urn.filter(|urn| !listed.contains(urn)));
         }
         self.list_in(&id, urns)
     }
@@ -130,11 +140,19 @@ impl DigitalOcean {
         }
         let path = format!("/v2/projects/{project}/resources");
         // Listing something twice is listing it once.
-        match self.api.post(&path, &json!({ "resources": urns })) {
-            Err(Refusal::Lost(_)) => self.api.post(&path, &json!({ "resources": urns })),
-            answer => answer,
+        let answer = match self.api.post(&path, &json!({ "resources": urns })) {
+            Err(Refusal::Lost(_)) => self.api.post(&path, &json!({ "resources": urns }))?,
+            answer => answer?,
+        };
+        let failed = |it: &&Value| it["status"] == "not_found" || it["status"] == "service_down";
+        let told = answer["resources"].as_array().into_iter().flatten();
+        match told.filter(|it| urns.contains(&read::text(&it["urn"]))).find(failed) {
+            Some(it) => {
+                let message = format!("{} could not be listed: {}", it["urn"], it["status"]);
+                Err(Refusal::Said { status: 409, message })
+            }
+            None => Ok(()),
         }
-        .map(|_| ())
     }
 
     /// Takes the project away. What is still listed in it goes to the account's default one.
@@ -143,7 +161,11 @@ impl DigitalOcean {
             Err(refusal) if refusal.is_absence() => return Ok(()),
             listed => listed?,
         };
-        self.list_in("default", listed)?;
-        self.leaves(&format!("/v2/projects/{id}"), NOT_EMPTY)
+        let balancers = self.balancers()?;
+        let balancers = balancers.iter().filter(|it| it["project_id"] == id);
+        let balancers = balancers.map(|it| format!("do:loadbalancer:{}", read::text(&it["id"])));
+        let listed: BTreeSet<String> = listed.into_iter().chain(balancers).collect();
+        self.list_in("default", listed.into_iter().collect())?;
+        self.leaves(&format!("/v2/projects/{id}"), &[NOT_EMPTY])
     }
 }

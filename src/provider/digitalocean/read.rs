@@ -1,6 +1,6 @@
 //! What DigitalOcean tells of its objects, as attributes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -108,6 +108,19 @@ pub fn machine(
         given.insert("host_key".into(), key);
     }
     (Address::machine(&text(&it["name"])), object(it, attributes, given))
+}
+
+/// The public addresses of a machine.
+pub fn public(machine: &Value) -> impl Iterator<Item = &str> {
+    let networks = machine["networks"]["v4"].as_array().into_iter().flatten();
+    networks.filter(|it| it["type"] == "public").filter_map(|it| it["ip_address"].as_str())
+}
+
+/// Leaves out of a machine's addresses those that may lead to another one tomorrow.
+pub fn leave_out(machine: &mut Value, reserved: &BTreeSet<&str>) {
+    if let Some(networks) = machine["networks"]["v4"].as_array_mut() {
+        networks.retain(|it| !it["ip_address"].as_str().is_some_and(|ip| reserved.contains(ip)));
+    }
 }
 
 /// Whether a machine runs: `on`, `off`, or `new` while it is being made.

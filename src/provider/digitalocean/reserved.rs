@@ -17,16 +17,26 @@ impl DigitalOcean {
         &self,
         machines: &BTreeMap<String, Address>,
     ) -> Result<Vec<(Address, InfraObject)>, Refusal> {
-        let all = match self.list("/v2/reserved_ips", "reserved_ips") {
-            // A token that may not see them is enough where there are none.
-            Err(Refusal::Said { status: 403, .. }) => return Ok(Vec::new()),
-            all => all?,
-        };
+        let all = self.reserved_list()?;
         if all.is_empty() {
             return Ok(Vec::new());
         }
-        let marks = self.marks("")?;
+        let marks = self.marks()?;
         Ok(all.iter().filter_map(|it| self.reserved_one(it, &marks, machines)).collect())
+    }
+
+    /// All reserved addresses of the account.
+    pub(super) fn reserved_list(&self) -> Result<Vec<Value>, Refusal> {
+        self.list_allowed("/v2/reserved_ips", "reserved_ips", self.asks.0)
+    }
+
+    /// Waits until it is known where all reserved addresses lead: one that has just been ordered leads nowhere
+    /// for a moment.
+    pub(super) fn await_addresses(&self) -> Result<(), Refusal> {
+        let is_under_way = |it: &Value| it["locked"] == true && it["droplet"].is_null();
+        self.until("reserved addresses to lead somewhere", || {
+            Ok(!self.reserved_list()?.iter().any(is_under_way))
+        })
     }
 
     fn reserved_one(
@@ -60,20 +70,18 @@ impl DigitalOcean {
         format!("{}:ip:{rest}", wanted::mark(&self.site))
     }
 
-    /// What tags say of a host's addresses, or of all hosts' where it is none.
-    fn marks(&self, host: &str) -> Result<BTreeSet<String>, Refusal> {
+    /// What tags say of the environment's addresses.
+    fn marks(&self) -> Result<BTreeSet<String>, Refusal> {
         let tags = self.list("/v2/tags", "tags")?;
-        let (all, own) = (self.mark_of_ip(""), self.mark_of_ip(&tagged(host)));
+        let begin = self.mark_of_ip("");
         let names = tags.iter().filter_map(|tag| tag["name"].as_str());
-        let fits = |rest: &str| rest.is_empty() || rest.starts_with(':') || host.is_empty();
-        let ours = names.filter(|name| name.strip_prefix(&own).is_some_and(fits));
-        Ok(ours.filter_map(|name| name.strip_prefix(&all)).map(str::to_owned).collect())
+        Ok(names.filter_map(|name| name.strip_prefix(&begin)).map(str::to_owned).collect())
     }
 
     /// What has to be posted for an address that leads to a machine, once a tag says that it is ours.
     pub(super) fn order_ip(&self, address: &Address, object: &InfraSpec) -> Result<Value, Refusal> {
         let machine = self.referred(object, "leads_to")?;
-        let taken = self.list("/v2/reserved_ips", "reserved_ips")?;
+        let taken = self.reserved_list()?;
         if let Some(it) = taken.iter().find(|it| read::text(&it["droplet"]["id"]) == machine) {
             let (host, ip) = (address.scope(), read::text(&it["ip"]));
             let message = format!(
@@ -96,9 +104,10 @@ impl DigitalOcean {
         let machine = self.referred(object, "leads_to")?;
         self.mark_ip(address, ip)?;
         let path = format!("/v2/reserved_ips/{ip}");
-        let leads_to = || -> Result<String, Refusal> {
-            Ok(read::text(&self.api.get(&path)?["reserved_ip"]["droplet"]["id"]))
-        };
+        let look = || Ok(self.api.get(&path)?["reserved_ip"].take());
+        let leads_to = || Ok(read::text(&look()?["droplet"]["id"]));
+        // It is on its way there already when it has just been ordered.
+        self.until("the address to be free", || Ok(look()?["locked"] != true))?;
         if leads_to()? != machine {
             let id = machine.parse::<u64>().unwrap_or_default();
             let body = json!({ "type": "assign", "droplet_id": id });
@@ -107,14 +116,15 @@ impl DigitalOcean {
         self.until("the address to lead to its machine", || Ok(leads_to()? == machine))
     }
 
-    /// Says by a tag which address is a host's, and takes away what other tags say of that host.
+    /// Says by a tag which address is a host's, in place of the one that only said that there would be one.
     pub(super) fn mark_ip(&self, address: &Address, ip: &str) -> Result<(), Refusal> {
-        let own = format!("{}:{}", tagged(address.scope()), dashed(ip));
-        self.make_tag(&self.mark_of_ip(&own))?;
-        for mark in self.marks(address.scope())?.iter().filter(|mark| **mark != own) {
-            self.api.delete(&format!("/v2/tags/{}", self.mark_of_ip(mark)), None)?;
-        }
-        Ok(())
+        self.make_tag(&self.mark_of_ip(&marked(address.scope(), ip)))?;
+        self.forget_order(address.scope())
+    }
+
+    /// Takes away the tag that says that an address is being ordered for a host.
+    pub(super) fn forget_order(&self, host: &str) -> Result<(), Refusal> {
+        self.api.delete(&format!("/v2/tags/{}", self.mark_of_ip(&tagged(host))), None)
     }
 
     /// Gives a reserved address back, and last of all its mark.
@@ -123,26 +133,34 @@ impl DigitalOcean {
         match self.api.get(&path) {
             Err(refusal) if refusal.is_absence() => {}
             found => {
-                if !found?["reserved_ip"]["droplet"]["id"].is_null() {
+                let machine = found?["reserved_ip"]["droplet"].take();
+                let ours = wanted::mark(&self.site);
+                if !machine.is_null() && !read::tags(&machine).any(|tag| tag == ours) {
+                    let message = format!(
+                        "it leads to {}, which is not of this environment; unassign it by hand",
+                        machine["name"]
+                    );
+                    return Err(Refusal::Said { status: 409, message });
+                }
+                if !machine.is_null() {
                     self.action(&format!("{path}/actions"), &json!({ "type": "unassign" }))?;
                 }
-                self.api.delete(&path, None)?;
+                self.patiently(|| self.api.delete(&path, None).map(|()| Value::Null))?;
             }
         }
-        for mark in self.marks(address.scope())? {
-            self.api.delete(&format!("/v2/tags/{}", self.mark_of_ip(&mark)), None)?;
-        }
-        Ok(())
+        let mark = self.mark_of_ip(&marked(address.scope(), ip));
+        self.api.delete(&format!("/v2/tags/{mark}"), None)?;
+        self.forget_order(address.scope())
     }
 
-    /// Whose a reserved address is besides, if a tag says so.
-    pub(super) fn owner_of_ip(&self, ip: &str) -> Result<Option<String>, Refusal> {
-        let ours = format!("{}:", wanted::mark(&self.site));
+    /// Whose a reserved address is, if a tag says that it is not that of a host of ours.
+    pub(super) fn owner_of_ip(&self, host: &str, ip: &str) -> Result<Option<String>, Refusal> {
+        let own = self.mark_of_ip(&marked(host, ip));
         let last = format!(":{}", dashed(ip));
         let tags = self.list("/v2/tags", "tags")?;
         let names = tags.iter().filter_map(|tag| tag["name"].as_str());
         let mut others = names.filter(|name| {
-            name.starts_with("stagecraft:") && name.ends_with(&last) && !name.starts_with(&ours)
+            name.starts_with("stagecraft:") && name.ends_with(&last) && **name != own
         });
         Ok(others.next().map(str::to_owned))
     }
@@ -158,6 +176,11 @@ impl DigitalOcean {
 /// An address as it can stand in a tag.
 fn dashed(ip: &str) -> String {
     ip.replace('.', "-")
+}
+
+/// What the tag of a host's address says of it.
+fn marked(host: &str, ip: &str) -> String {
+    format!("{}:{}", tagged(host), dashed(ip))
 }
 
 /// A host's name as it can stand in a tag; none that the cloud can have has a `_`.

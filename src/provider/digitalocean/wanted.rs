@@ -17,8 +17,6 @@ const GATEWAY: &str = "gateway";
 const MESH_PORT: &str = "41641";
 /// How long the name of a volume may be.
 const LONGEST_DISK: usize = 64;
-/// How long a name may be remembered, in seconds: machines come and go.
-const TTL: u32 = 300;
 const PUBLIC_PORTS: [&str; 2] = ["80", "443"];
 
 /// The tag that marks what is an environment's.
@@ -120,7 +118,7 @@ pub fn resources(
     }
     wanted.balancer(environment)?;
     wanted.names(environment)?;
-    wanted.project();
+    wanted.project(environment);
     Ok(wanted.resources)
 }
 
@@ -239,13 +237,15 @@ impl Wanted<'_> {
                 return Err(Failure::new(format!("`{domain}` leads nowhere"))
                     .hint("give the environment a host with the role `gateway`"));
             }
-            let places: Vec<Address> = match self.settings.load_balancer {
+            let places: Vec<Address> = match environment.load_balancer {
                 Some(_) => vec![Address::load_balancer(GATEWAYS)],
                 None => gateways.iter().map(|host| place(environment, host)).collect(),
             };
             let data: Vec<String> = places.iter().map(Address::to_string).collect();
-            let attributes =
-                [("data", data.into(), Rule::InPlace), ("ttl", TTL.into(), Rule::InPlace)];
+            let attributes = [
+                ("data", data.into(), Rule::InPlace),
+                ("ttl", self.settings.dns_ttl.0.into(), Rule::InPlace),
+            ];
             // Whoever is led to a host should find one.
             let ready = gateways.iter().flat_map(|h| [Address::bootstrap(h), Address::mesh(h)]);
             let after = places.into_iter().chain(ready).chain([Address::zone(zone)]);
@@ -257,13 +257,15 @@ impl Wanted<'_> {
 
     /// What spreads requests over the gateways, where that is asked for.
     fn balancer(&mut self, environment: &Environment) -> Result<(), Failure> {
-        let Some(nodes) = &self.settings.load_balancer else { return Ok(()) };
+        let Some(nodes) = environment.load_balancer else { return Ok(()) };
         let gateways = gateways(environment);
         let region = |host: &&String| environment.machines[*host].region.as_deref();
         let regions: BTreeSet<&str> = gateways.iter().filter_map(region).collect();
         let Some(first) = regions.first() else {
-            return Err(Failure::new("the load balancer leads nowhere")
-                .hint("give the environment a host with the role `gateway`"));
+            return Err(Failure::new("the load balancer leads nowhere").hint(
+                "give the environment a host with the role `gateway` that has no `address`, or set \
+                     `load_balancer: 0` under its `cloud`",
+            ));
         };
         if regions.len() > 1 {
             let all: Vec<&str> = regions.iter().copied().collect();
@@ -275,7 +277,7 @@ impl Wanted<'_> {
         forwards.sort();
         let attributes = [
             ("region", (*first).into(), Rule::Replaces),
-            ("nodes", nodes.0.into(), Rule::InPlace),
+            ("nodes", nodes.into(), Rule::InPlace),
             ("vpc", vpc.to_string().into(), Rule::Replaces),
             ("tag", gateway_mark(self.site).into(), Rule::InPlace),
             ("health_check", format!("tcp {}", PUBLIC_PORTS[0]).into(), Rule::InPlace),
@@ -301,16 +303,18 @@ impl Wanted<'_> {
     }
 
     /// The project that lists everything else, where one is asked for.
-    fn project(&mut self) {
-        let Some(name) = &self.settings.project else { return };
+    fn project(&mut self, environment: &Environment) {
+        let Some(name) = &environment.cloud_project else { return };
         let listed: Vec<Address> =
             self.resources.keys().filter(|it| project::lists(it)).cloned().collect();
         let mut names: Vec<String> = listed.iter().map(Address::to_string).collect();
         names.sort();
-        let attributes =
-            [("name", (*name.0).into(), Rule::InPlace), ("resources", names.into(), Rule::InPlace)];
+        let attributes = [
+            ("name", name.as_str().into(), Rule::InPlace),
+            ("resources", names.into(), Rule::InPlace),
+        ];
         let address = Address::project(&self.site.environment);
-        self.add(address, name.0.clone(), attributes, listed);
+        self.add(address, name.clone(), attributes, listed);
     }
 
     fn machine(&mut self, host: &str, plan: Machine<'_>) {
