@@ -517,11 +517,16 @@ fn what_is_on_a_disk_outlives_its_machine() {
     let settled = || shop.run(&["plan", "--detailed-exitcode"]).code == 0;
     eventually("Docker's start of what ran", 30, settled);
 
-    // It is not taken away from what uses it.
+    // It is not taken away from what uses it, wherever else it is mounted.
+    let elsewhere = "mkdir -p /mnt/shop && mount \"$(findmnt -n -o SOURCE -M /srv/shop)\" /mnt/shop";
+    shop.lab.console("h1", elsewhere).ok();
     edit(&config, ", mount: /srv/shop", "");
     let used = shop.run(&["infra", "up", "--yes"]).exits(1);
     assert!(used.stdout.contains("shopd uses /srv/shop there"), "{}", used.stdout);
     assert_eq!(kept(), "precious\n");
+    shop.lab.console("h1", "docker stop shop-staging-postgres-1").ok();
+    shop.run(&["infra", "up", "--yes"]).ok();
+    shop.lab.console("h1", "! findmnt -M /srv/shop && ! grep x-stagecraft /etc/fstab").ok();
     shop.run(&["infra", "down", "--confirm", "staging", "--keep-volumes"]).ok();
     assert_eq!(shop.server.account().volumes.len(), 1);
     shop.lab.control(&["whole", "h1"]);

@@ -103,16 +103,20 @@ keep() {
 "#;
 
 /// Leaves the place that a disk had, unless it is the one that it should have. Containers have mounts of
-/// their own, which hold nobody up.
+/// their own, which hold nobody up: `user` says which process has one that this shell has not. (The cloud's own
+/// agent may have mounted the disk somewhere else besides; that is nobody's business here.)
 const TAKE_AWAY: &str = r#"
 was=$(ours)
 if [ -n "$was" ] && [ "$was" != "$path" ] && number=$(findmnt -n -o MAJ:MIN -M "$was"); then
   number=$(echo $number)
   umount "$was" 2>"$work/log" || { cat "$work/log" >&2; give_up "something there uses $was; stop it first"; }
-  user=$(grep -ls "^[0-9]* [0-9]* $number " /proc/[0-9]*/mountinfo | head -n 1)
+  here=$(awk -v number="$number" '$3 == number { print $4, $5 }' "/proc/$$/mountinfo")
+  user=$(grep -Hs "^[0-9]* [0-9]* $number " /proc/[0-9]*/mountinfo | while read -r where _ _ root at _; do
+    printf '%s\n' "$here" | grep -Fxq "$root $at" || { echo "${where%%/mountinfo:*}"; break; }
+  done)
   if [ -n "$user" ]; then
     mount "$was"
-    give_up "$(cat "${user%/*}/comm") uses $was there; stop it first"
+    give_up "$(cat "$user/comm") uses $was there; stop it first"
   fi
 fi
 "#;
