@@ -518,7 +518,8 @@ fn what_is_on_a_disk_outlives_its_machine() {
     eventually("Docker's start of what ran", 30, settled);
 
     // It is not taken away from what uses it, wherever else it is mounted.
-    let elsewhere = "mkdir -p /mnt/shop && mount \"$(findmnt -n -o SOURCE -M /srv/shop)\" /mnt/shop";
+    let elsewhere =
+        "mkdir -p /mnt/shop && mount \"$(findmnt -n -o SOURCE -M /srv/shop)\" /mnt/shop";
     shop.lab.console("h1", elsewhere).ok();
     edit(&config, ", mount: /srv/shop", "");
     let used = shop.run(&["infra", "up", "--yes"]).exits(1);
