@@ -57,7 +57,14 @@ pub fn resources(
         None => BTreeMap::new(),
     };
     resources.extend(host::resources(environment, file.bootstrap.as_ref())?);
-    resources.extend(host::mount::resources(environment));
+    let mounts = host::mount::resources(environment);
+    for address in mounts.keys() {
+        // A disk may be for what Docker keeps, and is not put over what is there already.
+        if let Some(ready) = resources.get_mut(&Address::bootstrap(address.scope())) {
+            ready.after.insert(address.clone());
+        }
+    }
+    resources.extend(mounts);
     resources.extend(mesh::resources(environment, &file.network, site)?);
     // Nothing waits for what nobody wants.
     let wanted: BTreeSet<Address> = resources.keys().cloned().collect();
