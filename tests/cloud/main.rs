@@ -335,7 +335,10 @@ fn every<K: Ord>(objects: &mut BTreeMap<K, Value>, edit: impl Fn(&mut Value)) {
 fn what_a_person_changes_is_seen_and_put_right() {
     let shop = Shop::up();
     type Edit = fn(&mut digitalocean::Account);
-    let edits: [(&str, Edit); 18] = [
+    let edits: [(&str, Edit); 21] = [
+        ("load_balancer.gateways is gone", |account| account.balancers.clear()),
+        ("reserved_ip.db-1 is gone", |account| account.reserved_ips.clear()),
+        ("project.staging is gone", |account| account.projects.clear()),
         ("leads_to", |account| {
             account.reserved_ips.values_mut().for_each(|holder| *holder = None);
         }),
