@@ -14,18 +14,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 use std::num::NonZero;
 use std::panic::resume_unwind;
+use std::rc::Rc;
 use std::thread;
 
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
-use crate::model::definition::{limits, networks};
 use crate::model::{
     Address, COMPOSE_FILE, Desired, EnvSource, EnvSpec, FileSpec, Host, HostSpec, NetworkSpec,
-    Protection, Resource, ServiceSpec, Site, Spec, VolumeSpec, stamp,
+    Protection, Resource, Site, Spec, VolumeSpec, stamp,
 };
 
 use render::Scene;
-use rendered::{Gists, Rendered};
+use rendered::{Rendered, Renderings};
 
 pub use placement::{Placement, Places};
 pub use routes::Traffic;
@@ -122,7 +122,7 @@ struct Part {
 }
 
 /// All hosts in order, in as many parts as this machine works on at once.
-fn parts(scene: &Scene) -> Vec<Part> {
+fn parts<'a>(scene: &'a Scene<'a>) -> Vec<Part> {
     let hosts: Vec<&str> = scene.blueprint.hosts.keys().map(String::as_str).collect();
     let at_once = thread::available_parallelism().map_or(1, NonZero::get);
     let size = hosts.len().div_ceil(at_once).max(1);
@@ -137,8 +137,9 @@ fn parts(scene: &Scene) -> Vec<Part> {
     })
 }
 
-fn part(scene: &Scene, hosts: &[&str]) -> Part {
-    let mut compiler = Compiler { scene, gists: Gists::default(), part: Part::default() };
+fn part<'a>(scene: &'a Scene<'a>, hosts: &[&str]) -> Part {
+    let renderings = Renderings::default();
+    let mut compiler = Compiler { scene, renderings, part: Part::default() };
     hosts.iter().for_each(|host| compiler.host(host));
     compiler.part
 }
@@ -146,7 +147,7 @@ fn part(scene: &Scene, hosts: &[&str]) -> Part {
 /// Compiles hosts one after the other.
 struct Compiler<'a> {
     scene: &'a Scene<'a>,
-    gists: Gists<'a>,
+    renderings: Renderings<'a>,
     part: Part,
 }
 
@@ -157,7 +158,8 @@ impl<'a> Compiler<'a> {
         if names.is_empty() {
             return;
         }
-        let site = &self.scene.blueprint.site;
+        let Scene { blueprint, project, .. } = self.scene;
+        let site = &blueprint.site;
         let ground = Address::host(host);
         self.add(ground.clone(), Spec::Host(HostSpec { directory: site.directory() }), []);
         let mut base: BTreeSet<Address> = [ground.clone()].into();
@@ -170,95 +172,55 @@ impl<'a> Compiler<'a> {
             self.add(address.clone(), Spec::Env(EnvSpec { path, source }), [ground.clone()]);
             base.insert(address);
         }
-        let mut services: BTreeMap<&str, Rendered> = BTreeMap::new();
+        let mut services: BTreeMap<&str, Rc<Rendered>> = BTreeMap::new();
         for name in names {
-            match render::service(self.scene, host, name) {
-                Ok(definition) => {
-                    services.insert(name, self.gists.complete(name, definition));
+            match self.renderings.of(self.scene, host, name) {
+                Ok(rendered) => {
+                    services.insert(name, rendered);
                 }
                 Err(problem) => self.part.problems.push(problem),
             }
         }
-        let objects = render::objects(self.scene.project, &services);
         let text = stamp::stamped(&render::file(&self.scene.sections, site, &services));
         let file = Address::file(host, COMPOSE_FILE);
         let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
-        let by_plugin = |name: &&str| self.scene.blueprint.placements[*name].by_plugin;
-        if let (Some(content), true) =
-            (&self.scene.blueprint.plugin, services.keys().any(by_plugin))
-        {
+        let plugin = Address::file(host, PLUGIN_FILE);
+        let by_plugin = |name: &&str| blueprint.placements[*name].by_plugin;
+        if let (Some(content), true) = (&blueprint.plugin, services.keys().any(by_plugin)) {
             let (path, content) = (site.path(PLUGIN_FILE), content.clone());
             let spec = FileSpec { path, mode: PLUGIN_MODE, content };
-            self.add(Address::file(host, PLUGIN_FILE), Spec::File(spec), [ground.clone()]);
+            self.add(plugin.clone(), Spec::File(spec), [ground.clone()]);
         }
-        for (key, name) in &objects.networks {
-            let definition = render::object(&self.scene.project.networks[key].canonical);
-            let spec = NetworkSpec { name: name.clone(), definition };
-            self.add(Address::network(host, key), Spec::Network(spec), [ground.clone()]);
+        let networks = render::own_networks(project, &services);
+        let networks: BTreeMap<&str, Address> =
+            networks.map(|key| (key, Address::network(host, key))).collect();
+        for (key, address) in &networks {
+            let network = &project.networks[*key];
+            let definition = render::object(&network.canonical);
+            let spec = NetworkSpec { name: network.name.clone(), definition };
+            self.add(address.clone(), Spec::Network(spec), [ground.clone()]);
         }
-        for (key, name) in &objects.volumes {
-            let definition = render::object(&self.scene.project.volumes[key].canonical);
-            let spec = VolumeSpec { name: name.clone(), definition };
-            self.add(Address::volume(host, key), Spec::Volume(spec), [ground.clone()]);
+        let volumes = render::own_volumes(project, &services);
+        let volumes: BTreeMap<&str, Address> =
+            volumes.map(|key| (key, Address::volume(host, key))).collect();
+        for (key, address) in &volumes {
+            let volume = &project.volumes[*key];
+            let definition = render::object(&volume.canonical);
+            let spec = VolumeSpec { name: volume.name.clone(), definition };
+            self.add(address.clone(), Spec::Volume(spec), [ground.clone()]);
         }
-        for (name, rendered) in services {
-            self.service(host, name, rendered, &objects, &base);
+        for (name, rendered) in &services {
+            let mut after = base.clone();
+            if rendered.spec.rollout.plugin.is_some() {
+                after.insert(plugin.clone());
+            }
+            after.extend(rendered.networks.iter().filter_map(|key| networks.get(&**key).cloned()));
+            after.extend(rendered.volumes.iter().filter_map(|key| volumes.get(&**key).cloned()));
+            self.add(Address::service(host, name), Spec::Service(rendered.spec.clone()), after);
         }
-    }
-
-    fn service(
-        &mut self,
-        host: &str,
-        name: &str,
-        rendered: Rendered,
-        objects: &render::Objects,
-        base: &BTreeSet<Address>,
-    ) {
-        let Rendered { definition, gist } = rendered;
-        let Scene { blueprint, project, places, .. } = self.scene;
-        let placement = &blueprint.placements[name];
-        let others = !render::published_for_others(places, project, name).is_empty();
-        let rollout = match rollout::spec(blueprint, project, name, &definition, others) {
-            Ok(rollout) => rollout,
-            Err(problem) => return self.part.problems.push(problem),
-        };
-        let on = networks(&definition);
-        let mut after = base.clone();
-        if rollout.plugin.is_some() {
-            after.insert(Address::file(host, PLUGIN_FILE));
-        }
-        let used = on.iter().flatten().filter(|key| objects.networks.contains_key(*key));
-        after.extend(used.map(|key| Address::network(host, key)));
-        let mounted = render::volumes(&definition);
-        let mounted = mounted.iter().filter(|key| objects.volumes.contains_key(**key));
-        after.extend(mounted.map(|key| Address::volume(host, key)));
-        let docker_name = |key: String| match self.scene.project.networks.get(&key) {
-            Some(network) => network.name.clone(),
-            None => key,
-        };
-        let spec = ServiceSpec {
-            service: name.to_owned(),
-            fingerprint: gist.fingerprint.clone(),
-            image: definition.get("image").and_then(|i| i.as_str()).unwrap_or_default().to_owned(),
-            pin: None,
-            replicas: crate::model::definition::replicas(&definition),
-            limits: limits(&definition),
-            networks: on.map(|keys| keys.into_iter().map(docker_name).collect()),
-            container_name: definition
-                .get("container_name")
-                .and_then(|name| name.as_str())
-                .map(str::to_owned),
-            env: gist.env.clone(),
-            rollout,
-            tier: self.scene.places.tier(name),
-            completes: self.scene.places.completes(name),
-            release_command: placement.release_command.clone(),
-            definition,
-        };
-        self.add(Address::service(host, name), Spec::Service(Box::new(spec)), after);
     }
 
     fn add(&mut self, address: Address, spec: Spec, after: impl IntoIterator<Item = Address>) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
@@ -10,16 +11,8 @@ use super::{Blueprint, Facts, Places, Traffic, edges};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
-use crate::model::definition::{self, LABEL_DEFINITION, LABEL_ENVIRONMENT};
+use crate::model::definition::{LABEL_DEFINITION, LABEL_ENVIRONMENT};
 use crate::model::{Object, Site};
-
-/// Docker's names of the networks and volumes that a host's services use and Stagecraft makes, by
-/// key.
-#[derive(Debug, Default)]
-pub struct Objects {
-    pub networks: BTreeMap<String, String>,
-    pub volumes: BTreeMap<String, String>,
-}
 
 /// What is rendered, and for whom; the same for all hosts.
 pub struct Scene<'a> {
@@ -31,12 +24,61 @@ pub struct Scene<'a> {
     pub traffic: Traffic,
 }
 
+/// What of its host a service's definition depends on.
+#[derive(PartialEq)]
+pub struct Surroundings<'a> {
+    /// The services that it depends on and that run there, too.
+    beside: Vec<&'a str>,
+    /// The container ports at which services on other hosts reach it.
+    published: Vec<u16>,
+    /// The container ports at which gateways on other hosts reach it.
+    routed: Vec<u16>,
+    /// The host's address, where it is reached at that.
+    ip: Option<String>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What a host is to a service.
+    pub fn of(scene: &'a Scene, host: &str, name: &str) -> Result<Self, Diagnostic> {
+        let Scene { blueprint, project, facts, places, traffic, .. } = scene;
+        let dependencies = edges::dependencies(project, name).into_iter();
+        let published = published_for_others(places, project, name);
+        let routed = traffic.published(host, name, &project.services[name].canonical);
+        let ip = match published.is_empty() && routed.is_empty() {
+            true => None,
+            false => Some(mesh_ip(blueprint, facts, host)?),
+        };
+        let beside = dependencies.filter(|dependency| places.is_on(dependency, host)).collect();
+        Ok(Self { beside, published, routed, ip })
+    }
+
+    /// Entries of `ports` that publish some on the host's address; at which port says `published`.
+    fn ports(&self, ports: &[u16], published: impl Fn(u16) -> Option<String>) -> Vec<Value> {
+        let entry = |port: &u16| {
+            let mut entry = json!({
+                "mode": "ingress", "host_ip": self.ip, "target": port, "protocol": "tcp",
+            });
+            if let Some(published) = published(*port) {
+                entry["published"] = published.into();
+            }
+            entry
+        };
+        ports.iter().map(entry).collect()
+    }
+}
+
 /// A service's definition as its host's Compose file has it, but for the label that says its digest.
-pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnostic> {
+pub fn service(
+    scene: &Scene,
+    host: &str,
+    name: &str,
+    surroundings: &Surroundings,
+) -> Result<Object, Diagnostic> {
     let Scene { blueprint, project, facts, places, traffic, .. } = scene;
     let placement = &blueprint.placements[name];
     let mut definition = project.services[name].canonical.clone();
-    for key in ["build", "profiles", "pull_policy", "scale", "develop", "depends_on"] {
+    let awaited = definition.remove("depends_on");
+    for key in ["build", "profiles", "pull_policy", "scale", "develop"] {
         definition.remove(key);
     }
     definition.insert("image".into(), image(blueprint, project, facts, name)?.into());
@@ -45,37 +87,26 @@ pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnost
     let replicas = replicas.or(project.services[name].replicas).unwrap_or(1);
     set(&mut definition, "deploy", "replicas", replicas.into());
 
-    let dependencies = edges::dependencies(project, name);
-    let placed = dependencies.into_iter().filter(|dependency| places.is_placed(dependency));
-    let (local, remote): (Vec<&str>, Vec<&str>) =
-        placed.partition(|dependency| places.is_on(dependency, host));
-    let canonical = project.services[name].canonical.get("depends_on");
-    let kept: Map<String, Value> = local
-        .iter()
-        .filter_map(|dependency| {
-            Some(((*dependency).to_owned(), canonical?.get(*dependency)?.clone()))
-        })
-        .collect();
+    let mut kept = Map::new();
+    for dependency in edges::dependencies(project, name) {
+        if surroundings.beside.contains(&dependency) {
+            let entry = awaited.as_ref().and_then(|awaited| awaited.get(dependency));
+            kept.extend(entry.map(|entry| (dependency.to_owned(), entry.clone())));
+        } else if let Some(elsewhere) = blueprint.placements.get(dependency) {
+            let mut addresses = Vec::new();
+            for other in &elsewhere.hosts {
+                let ip = mesh_ip(blueprint, facts, other)?;
+                addresses.push(format!("{dependency}={ip}").into());
+            }
+            push(&mut definition, "extra_hosts", addresses);
+        }
+    }
     if !kept.is_empty() {
         definition.insert("depends_on".into(), kept.into());
     }
-    for dependency in remote {
-        let mut addresses = Vec::new();
-        for other in &blueprint.placements[dependency].hosts {
-            addresses.push(format!("{dependency}={}", mesh_ip(blueprint, facts, other)?));
-        }
-        push(&mut definition, "extra_hosts", addresses.into_iter().map(Value::from));
-    }
-    let published = published_for_others(places, project, name);
-    if !published.is_empty() {
-        let ip = mesh_ip(blueprint, facts, host)?;
-        let ports = published.into_iter().map(|port| {
-            json!({
-                "mode": "ingress", "host_ip": ip, "target": port,
-                "published": port.to_string(), "protocol": "tcp",
-            })
-        });
-        push(&mut definition, "ports", ports);
+    if !surroundings.published.is_empty() {
+        let same = |port: u16| Some(port.to_string());
+        push(&mut definition, "ports", surroundings.ports(&surroundings.published, same));
     } else if places.is_needed_elsewhere(name) {
         let message = format!(
             "service `{name}` runs on {host} and services on other hosts depend on it, but it \
@@ -84,7 +115,10 @@ pub fn service(scene: &Scene, host: &str, name: &str) -> Result<Object, Diagnost
         return Err(point(project, name, Diagnostic::error("render::no-port", message))
             .help(format!("add `expose: [\"PORT\"]` to `{name}` in the Compose file")));
     }
-    traffic.adapt(blueprint, facts, host, name, &mut definition)?;
+    traffic.adapt(blueprint, name, &mut definition);
+    if !surroundings.routed.is_empty() {
+        push(&mut definition, "ports", surroundings.ports(&surroundings.routed, |_| None));
+    }
     set(&mut definition, "labels", LABEL_ENVIRONMENT, blueprint.site.mark().into());
     Ok(definition)
 }
@@ -101,7 +135,11 @@ fn set(definition: &mut Object, section: &str, key: &str, value: Value) {
     }
 }
 
-pub(super) fn push(definition: &mut Object, section: &str, values: impl Iterator<Item = Value>) {
+pub(super) fn push(
+    definition: &mut Object,
+    section: &str,
+    values: impl IntoIterator<Item = Value>,
+) {
     let section = definition.entry(section).or_insert_with(|| json!([]));
     if let Value::Array(section) = section {
         section.extend(values);
@@ -208,31 +246,32 @@ pub fn published_for_others(places: &Places, project: &Project, name: &str) -> V
     ports.difference(&everywhere).copied().collect()
 }
 
-/// The networks and volumes that services use and that are not external.
-pub fn objects(project: &Project, services: &BTreeMap<&str, Rendered>) -> Objects {
-    let mut objects = Objects::default();
-    for Rendered { definition, .. } in services.values() {
-        for key in definition::networks(definition).into_iter().flatten() {
-            if let Some(network) = project.networks.get(&key).filter(|n| !n.external) {
-                objects.networks.insert(key, network.name.clone());
-            }
-        }
-        for key in volumes(definition) {
-            if let Some(volume) = project.volumes.get(key).filter(|v| !v.external) {
-                objects.volumes.insert(key.to_owned(), volume.name.clone());
-            }
-        }
-    }
-    objects
+/// The keys of the networks that services are on and Stagecraft makes.
+pub fn own_networks<'a>(
+    project: &'a Project,
+    services: &BTreeMap<&str, Rc<Rendered>>,
+) -> impl Iterator<Item = &'a str> {
+    let used = |key: &String| services.values().any(|service| service.networks.contains(key));
+    let own = project.networks.iter().filter(|(_, network)| !network.external);
+    own.map(|(key, _)| key).filter(move |key| used(key)).map(String::as_str)
+}
+
+/// The keys of the volumes that services mount and Stagecraft makes.
+pub fn own_volumes<'a>(
+    project: &'a Project,
+    services: &BTreeMap<&str, Rc<Rendered>>,
+) -> impl Iterator<Item = &'a str> {
+    let used = |key: &String| services.values().any(|service| service.volumes.contains(key));
+    let own = project.volumes.iter().filter(|(_, volume)| !volume.external);
+    own.map(|(key, _)| key).filter(move |key| used(key)).map(String::as_str)
 }
 
 /// The keys of the volumes that a definition mounts.
-pub fn volumes(definition: &Object) -> Vec<&str> {
+pub fn volumes(definition: &Object) -> impl Iterator<Item = &str> {
     let mounts = definition.get("volumes").and_then(Value::as_array).into_iter().flatten();
     mounts
         .filter(|mount| mount.get("type").and_then(Value::as_str) == Some("volume"))
         .filter_map(|mount| mount.get("source")?.as_str())
-        .collect()
 }
 
 /// A canonical definition as an object; null is the empty one.
@@ -259,9 +298,9 @@ impl Sections {
     }
 
     /// A section as far as it is used, under its key; nothing where it is not.
-    fn used(&self, key: &str, used: &BTreeSet<String>) -> Object {
+    fn used(&self, key: &str, used: &BTreeSet<&str>) -> Object {
         let section = self.0.get(key).into_iter().flatten();
-        let section = section.filter(|(name, _)| used.contains(*name));
+        let section = section.filter(|(name, _)| used.contains(name.as_str()));
         let section: Object = section.map(|(name, value)| (name.clone(), value.clone())).collect();
         let there = (!section.is_empty()).then(|| (key.to_owned(), section.into()));
         there.into_iter().collect()
@@ -269,14 +308,13 @@ impl Sections {
 }
 
 /// The Compose file's text: the services, and of the other sections what they use.
-pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rendered>) -> String {
-    let definitions = || services.values().map(|service| &service.definition);
-    let networks: BTreeSet<String> =
-        definitions().filter_map(definition::networks).flatten().collect();
-    let sourced = |section: &str| -> BTreeSet<String> {
-        let entries = definitions().filter_map(|definition| definition.get(section));
-        let entries = entries.filter_map(Value::as_array).flatten();
-        entries.filter_map(|entry| entry.get("source")?.as_str()).map(str::to_owned).collect()
+pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rc<Rendered>>) -> String {
+    let networks = services.values().flat_map(|service| &service.networks);
+    let networks: BTreeSet<&str> = networks.map(String::as_str).collect();
+    let sourced = |section: &str| -> BTreeSet<&str> {
+        let definitions = services.values().map(|service| &service.spec.definition);
+        let entries = definitions.filter_map(|definition| definition.get(section)?.as_array());
+        entries.flatten().filter_map(|entry| entry.get("source")?.as_str()).collect()
     };
     let mut before = Map::new();
     before.insert("name".into(), site.compose_project().into());
@@ -286,7 +324,7 @@ pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rendered
     // The services' entries are written already; in the order of keys, volumes alone follow them.
     let mut text = yaml::emit(&before.into());
     text.push_str("services:\n");
-    text.extend(services.values().map(|service| service.gist.entry.as_str()));
+    text.extend(services.values().map(|service| service.entry.as_str()));
     let volumes = sections.used("volumes", &sourced("volumes"));
     if !volumes.is_empty() {
         text.push_str(&yaml::emit(&volumes.into()));

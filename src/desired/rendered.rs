@@ -1,60 +1,98 @@
-//! Rendered services. Most come out the same on all their hosts, and what takes long to work out of a
-//! definition is then taken over from the host before.
+//! Rendered services. What one is on a host depends on little of that host, and most come out the same
+//! on all of theirs: those are made once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
+use std::sync::Arc;
 
-use super::render;
+use super::render::{self, Scene, Surroundings};
+use super::rollout;
 use crate::config::compose::references_of;
+use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
-use crate::model::definition::fingerprint;
-use crate::model::{EnvUse, Object};
+use crate::model::definition::{fingerprint, limits, networks, replicas};
+use crate::model::{EnvUse, Object, ServiceSpec};
 
 /// How deep a service's entry lies in a Compose file.
 const INDENT: usize = 2;
 
-/// A service's definition as its host's Compose file has it.
+/// A service on a host, and what its host's Compose file needs to know of it.
 pub struct Rendered {
-    pub definition: Object,
-    pub gist: Rc<Gist>,
-}
-
-/// What follows from a definition alone.
-pub struct Gist {
-    /// The digest of what containers are made from.
-    pub fingerprint: String,
+    pub spec: Arc<ServiceSpec>,
     /// The service's entry in the Compose file.
     pub entry: String,
-    /// What it uses of the env file.
-    pub env: EnvUse,
+    /// The keys of the networks that it is on.
+    pub networks: BTreeSet<String>,
+    /// The keys of the volumes that it mounts.
+    pub volumes: BTreeSet<String>,
 }
 
-/// The newest gist of each service, with its definition.
+/// The newest rendering of each service, with the surroundings that it was made for.
 #[derive(Default)]
-pub struct Gists<'a> {
-    newest: BTreeMap<&'a str, (Object, Rc<Gist>)>,
+pub struct Renderings<'a> {
+    newest: BTreeMap<&'a str, (Surroundings<'a>, Rc<Rendered>)>,
 }
 
-impl<'a> Gists<'a> {
-    /// Labels a definition with its digest, which makes it complete.
-    pub fn complete(&mut self, name: &'a str, mut definition: Object) -> Rendered {
-        if let Some((known, gist)) = self.newest.get(name) {
-            render::label(&mut definition, &gist.fingerprint);
-            if definition == *known {
-                return Rendered { definition, gist: gist.clone() };
-            }
+impl<'a> Renderings<'a> {
+    /// A service on a host.
+    ///
+    /// # Errors
+    /// It can't be rendered, or can't roll as it is asked to.
+    pub fn of(
+        &mut self,
+        scene: &'a Scene,
+        host: &str,
+        name: &'a str,
+    ) -> Result<Rc<Rendered>, Diagnostic> {
+        let surroundings = Surroundings::of(scene, host, name)?;
+        if let Some((known, rendered)) = self.newest.get(name)
+            && *known == surroundings
+        {
+            return Ok(rendered.clone());
         }
-        let fingerprint = fingerprint(&definition);
-        render::label(&mut definition, &fingerprint);
-        let gist = Rc::new(Gist {
-            fingerprint,
-            entry: yaml::emit_entry(name, &definition, INDENT),
-            env: match definition.contains_key("env_file") {
-                true => EnvUse::All,
-                false => EnvUse::Keys(references_of(&definition)),
-            },
-        });
-        self.newest.insert(name, (definition.clone(), gist.clone()));
-        Rendered { definition, gist }
+        let definition = render::service(scene, host, name, &surroundings)?;
+        let rendered = Rc::new(rendered(scene, name, definition)?);
+        self.newest.insert(name, (surroundings, rendered.clone()));
+        Ok(rendered)
     }
+}
+
+/// A service with a definition, which its digest completes.
+fn rendered(scene: &Scene, name: &str, mut definition: Object) -> Result<Rendered, Diagnostic> {
+    let Scene { blueprint, project, places, .. } = scene;
+    let others = !render::published_for_others(places, project, name).is_empty();
+    let rollout = rollout::spec(blueprint, project, name, &definition, others)?;
+    let fingerprint = fingerprint(&definition);
+    render::label(&mut definition, &fingerprint);
+    let on = networks(&definition);
+    let docker_name = |key: &String| match project.networks.get(key) {
+        Some(network) => network.name.clone(),
+        None => key.clone(),
+    };
+    let text = |key: &str| Some(definition.get(key)?.as_str()?.to_owned());
+    let spec = ServiceSpec {
+        service: name.to_owned(),
+        fingerprint,
+        image: text("image").unwrap_or_default(),
+        pin: None,
+        replicas: replicas(&definition),
+        limits: limits(&definition),
+        networks: on.as_ref().map(|keys| keys.iter().map(docker_name).collect()),
+        container_name: text("container_name"),
+        env: match definition.contains_key("env_file") {
+            true => EnvUse::All,
+            false => EnvUse::Keys(references_of(&definition)),
+        },
+        rollout,
+        tier: places.tier(name),
+        completes: places.completes(name),
+        release_command: blueprint.placements[name].release_command.clone(),
+        definition,
+    };
+    Ok(Rendered {
+        entry: yaml::emit_entry(name, &spec.definition, INDENT),
+        networks: on.unwrap_or_default(),
+        volumes: render::volumes(&spec.definition).map(str::to_owned).collect(),
+        spec: Arc::new(spec),
+    })
 }

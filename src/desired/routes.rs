@@ -75,35 +75,31 @@ impl Traffic {
         }
     }
 
-    /// Fits a service's definition on a host to what is routed.
-    pub fn adapt(
-        &self,
-        blueprint: &Blueprint,
-        facts: &Facts,
-        host: &str,
-        name: &str,
-        definition: &mut Object,
-    ) -> Result<(), Diagnostic> {
-        let Some(gate) = &self.proxy else { return Ok(()) };
+    /// Fits a service's definition to what is routed.
+    pub fn adapt(&self, blueprint: &Blueprint, name: &str, definition: &mut Object) {
+        let Some(gate) = &self.proxy else { return };
         if name == gate.proxy.service {
             gate.mount(&blueprint.site.path(ROUTES_FOLDER), definition);
         }
-        let Some(routes) = self.routed.get(name) else { return Ok(()) };
-        if let Some(Value::Object(labels)) = definition.get_mut("labels") {
+        if let (true, Some(Value::Object(labels))) =
+            (self.routed.contains_key(name), definition.get_mut("labels"))
+        {
             labels.retain(|label, _| !is_traefiks(label));
             // A proxy that follows containers, too, leaves this one alone.
             labels.insert("traefik.enable".into(), "false".into());
         }
-        let from_afar = gate.hosts.iter().any(|gateway| !gate.is_beside(gateway, host, definition));
-        if from_afar && !routes.backends.is_empty() {
-            let ip = mesh_ip(blueprint, facts, host)?;
-            let ports: BTreeSet<u16> = routes.backends.iter().filter_map(|b| b.port).collect();
-            let ports = ports.into_iter().map(|port| {
-                json!({ "mode": "ingress", "host_ip": ip, "target": port, "protocol": "tcp" })
-            });
-            push(definition, "ports", ports);
+    }
+
+    /// The container ports that a service's host publishes on its mesh address, for gateways on others.
+    pub fn published(&self, host: &str, name: &str, definition: &Object) -> Vec<u16> {
+        let (Some(gate), Some(routes)) = (&self.proxy, self.routed.get(name)) else {
+            return Vec::new();
+        };
+        if gate.hosts.iter().all(|gateway| gate.is_beside(gateway, host, definition)) {
+            return Vec::new();
         }
-        Ok(())
+        let ports: BTreeSet<u16> = routes.backends.iter().filter_map(|b| b.port).collect();
+        ports.into_iter().collect()
     }
 
     /// Adds the routes, each after the services that it leads to.
@@ -172,10 +168,10 @@ impl Gate {
             "type": "bind", "source": folder, "target": self.target, "read_only": true,
             "bind": { "create_host_path": true },
         });
-        push(definition, "volumes", [mount].into_iter());
+        push(definition, "volumes", [mount]);
         if !self.named {
             let flag = format!("--{DIRECTORY}={}", self.target);
-            push(definition, "command", [flag.into()].into_iter());
+            push(definition, "command", [flag.into()]);
         }
     }
 }

@@ -217,7 +217,7 @@ impl Engine {
             match &mut resource.spec {
                 Spec::Service(spec) => {
                     if let Some(pin) = release.images.get(&spec.image) {
-                        spec.pin = Some(pin.clone());
+                        Arc::make_mut(spec).pin = Some(pin.clone());
                     }
                 }
                 Spec::Env(spec) => {

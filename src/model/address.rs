@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -122,8 +123,9 @@ impl Kind {
 #[schemars(with = "String")]
 pub struct Address {
     kind: Kind,
-    scope: String,
-    name: Option<String>,
+    // A graph has many copies of the same few texts.
+    scope: Arc<str>,
+    name: Option<Arc<str>>,
 }
 
 impl Address {
@@ -218,7 +220,7 @@ impl Address {
     }
     /// The host the resource is on; none for what is on no host.
     pub fn on_host(&self) -> Option<&str> {
-        (!self.is_infrastructure() && self.kind != Kind::Release).then_some(self.scope.as_str())
+        (!self.is_infrastructure() && self.kind != Kind::Release).then_some(self.scope())
     }
     /// Whether it is below the application: of the cloud's, or what makes a machine a host.
     pub fn is_infrastructure(&self) -> bool {
@@ -254,7 +256,7 @@ impl FromStr for Address {
         let (kind, rest) = text.split_once('.').ok_or_else(refuse)?;
         let kind = Kind::ALL.into_iter().find(|k| k.name() == kind).ok_or_else(refuse)?;
         let (scope, name) = match rest.split_once('/') {
-            Some((scope, name)) => (scope, Some(name.to_owned())),
+            Some((scope, name)) => (scope, Some(name)),
             None => (rest, None),
         };
         let wants_name = !matches!(
@@ -275,7 +277,7 @@ impl FromStr for Address {
         if scope.is_empty() || wants_name != name.is_some() {
             return Err(refuse());
         }
-        Ok(Self { kind, scope: scope.to_owned(), name })
+        Ok(Self { kind, scope: scope.into(), name: name.map(Into::into) })
     }
 }
 

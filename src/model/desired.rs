@@ -1,6 +1,7 @@
 //! Desired state: what should exist, as a graph of resources. This is what a release stores.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,8 +81,8 @@ pub enum Spec {
     Env(EnvSpec),
     /// A file of ours.
     File(FileSpec),
-    /// A Compose service.
-    Service(Box<ServiceSpec>),
+    /// A Compose service. On most of its hosts it is the same.
+    Service(Arc<ServiceSpec>),
     /// The routes of a Compose service on a gateway.
     Route(Box<RouteSpec>),
     /// A part of the infrastructure below the application.

@@ -341,7 +341,7 @@ mod tests {
             resources: services
                 .iter()
                 .map(|(host, spec)| {
-                    let spec = Spec::Service(Box::new(spec.clone()));
+                    let spec = Spec::Service(std::sync::Arc::new(spec.clone()));
                     let address = match &spec {
                         Spec::Service(spec) => Address::service(host, &spec.service),
                         _ => Address::host(host),

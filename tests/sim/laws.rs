@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
@@ -315,7 +316,8 @@ fn pin(desired: &mut Desired, then: &SimulatedState) {
             }
             Spec::Service(spec) => {
                 let images = then.hosts.get(&host).map(|found| &found.state.images);
-                spec.pin = images.and_then(|images| images.get(&spec.image)).cloned();
+                let pin = images.and_then(|images| images.get(&spec.image)).cloned();
+                Arc::make_mut(spec).pin = pin;
             }
             _ => {}
         }
