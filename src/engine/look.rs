@@ -194,7 +194,7 @@ fn read_compose(text: &str) -> ComposeFile {
         services: project
             .services
             .into_iter()
-            .map(|(name, service)| (name, service.canonical))
+            .map(|(name, service)| (name, Arc::unwrap_or_clone(service).canonical))
             .collect(),
         networks: project.networks.into_iter().map(|(key, n)| (key, n.name)).collect(),
     }

@@ -1,7 +1,7 @@
 //! A finished model into the typed project: forms, profiles, env files, what services really use.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Map as Object, Value as Json};
 
@@ -10,10 +10,10 @@ use super::load::{Session, reason};
 use super::path::Path;
 use super::places::Places;
 use super::problems::Problems;
-use super::shape::{self, Flavour, Shape, Writer};
+use super::shape::{self, Shape, Writer};
 use super::{
     Config, Interpolation, LoadOptions, Network, Project, Secret, Service, Variable, Volume, check,
-    dotenv, interpolate, unique,
+    dotenv, implicit, interpolate, unique,
 };
 use crate::config::diagnostic::{Diagnostic, Span};
 use crate::config::yaml::{Map, Node, Value};
@@ -24,34 +24,136 @@ type Printed = Object<String, Json>;
 static RESOLVED: LazyLock<Places<()>> =
     LazyLock::new(|| Places::new(&[("services.*.environment", ()), ("services.*.build.args", ())]));
 
-/// A resource in Compose's two prints.
-#[derive(Debug, Clone, Default)]
-struct Prints {
-    json: Printed,
-    yaml: Printed,
-    formats: BTreeMap<String, String>,
+type Section = BTreeMap<String, Printed>;
+type Services = BTreeMap<String, Arc<Service>>;
+
+/// A finished model: merged, with what is implied written out, and its resources in their canonical
+/// form. Neither the project's name nor its profiles have a part in it.
+pub(super) struct Model {
+    map: Map,
+    services: Services,
+    networks: Section,
+    volumes: Section,
+    configs: Section,
+    secrets: Section,
+    models: Section,
 }
 
-impl Prints {
-    fn set(&mut self, key: &str, value: Json) {
-        self.json.insert(key.to_owned(), value.clone());
-        self.yaml.insert(key.to_owned(), value);
+impl Model {
+    /// Brings the resources of a merged model into their forms.
+    pub fn print(session: &Session, map: Map) -> Result<Self, Vec<Diagnostic>> {
+        let raw = session.mode() == Interpolation::Off;
+        let mut problems = Problems::default();
+        let mut section = |key: &str, shape: &Shape| -> Section {
+            let entries = map.get(key).and_then(Node::as_map).into_iter().flat_map(Map::iter);
+            let path = Path::ROOT.key(key);
+            entries
+                .filter(|(_, node)| !node.is_null())
+                .map(|(name, node)| {
+                    let mut ignored = Problems::default();
+                    // Without interpolation it isn't complete.
+                    let problems = if raw { &mut ignored } else { &mut problems };
+                    let mut writer = Writer { lenient: raw || session.lenient(), problems };
+                    let object = match writer.write(node, shape, &path.key(name)) {
+                        Some(Json::Object(object)) => object,
+                        _ => Printed::new(),
+                    };
+                    (name.to_owned(), object)
+                })
+                .collect()
+        };
+        let services = section("services", &shape::SERVICE);
+        let networks = section("networks", &shape::NETWORK);
+        let volumes = section("volumes", &shape::VOLUME);
+        let mut configs = section("configs", &shape::CONFIG);
+        let secrets = section("secrets", &shape::SECRET);
+        let models = section("models", &shape::MODEL);
+        problems.result()?;
+        // A config that takes its text from a variable prints the variable, not the text.
+        for config in configs.values_mut().filter(|config| config.contains_key("environment")) {
+            config.remove("content");
+        }
+        let services = services.into_iter().map(|(name, mut service)| {
+            if !raw {
+                copy_scale(&mut service);
+            }
+            (name, Arc::new(Service::from_canonical(service)))
+        });
+        Ok(Self { services: services.collect(), map, networks, volumes, configs, secrets, models })
     }
 
-    /// The format that an env file's entry names; the print for required files leaves it out.
-    fn format_of(&self, path: &str) -> Option<String> {
-        self.formats.get(path).cloned()
+    /// A section's resources of which some are used, each with its name.
+    fn section(
+        &self,
+        key: &str,
+        resources: &Section,
+        project: &str,
+        is_used: impl Fn(&str) -> bool,
+    ) -> BTreeMap<String, Json> {
+        let used = resources.iter().filter(|(name, _)| is_used(name));
+        let mut section: Section = used.map(|(name, o)| (name.clone(), o.clone())).collect();
+        for (key, name) in implicit::names(&self.map, key, project) {
+            if let Some(resource) = section.get_mut(&key) {
+                resource.insert("name".to_owned(), Json::String(name));
+            }
+        }
+        section.into_iter().map(|(name, object)| (name, Json::Object(object))).collect()
     }
 
-    fn remove(&mut self, key: &str) {
-        self.json.remove(key);
-        self.yaml.remove(key);
+    /// Checks what some services and the rest of the model say about each other.
+    fn check(
+        &self,
+        session: &Session,
+        enabled: &Services,
+        disabled: &Services,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let services = enabled.iter().map(|(name, service)| (name.as_str(), &service.canonical));
+        let context = check::Context {
+            model: &self.map,
+            lenient: session.lenient(),
+            services: services.collect(),
+            disabled: disabled.keys().map(String::as_str).collect(),
+            networks: self.networks.keys().map(String::as_str).collect(),
+            volumes: self.volumes.keys().map(String::as_str).collect(),
+            configs: self.configs.keys().map(String::as_str).collect(),
+            secrets: self.secrets.iter().map(|(name, s)| (name.as_str(), s)).collect(),
+            models: self.models.keys().map(String::as_str).collect(),
+        };
+        let mut problems = Problems::default();
+        check::consistency(&context, &mut problems);
+        problems.result()
+    }
+
+    /// Reads the env and label files of services into them.
+    fn read_files(
+        &self,
+        session: &Session,
+        env: &Environment,
+        services: &mut Services,
+    ) -> Result<(), Vec<Diagnostic>> {
+        let mut problems = Problems::default();
+        let written = self.map.get("services").and_then(Node::as_map);
+        for (name, service) in services {
+            let files = ["env_file", "label_file"];
+            if !files.iter().any(|key| service.canonical.contains_key(*key)) {
+                continue;
+            }
+            let entry = written.and_then(|services| services.entry(name));
+            let span = entry.map(|entry| &entry.key);
+            let formats = entry.map(|entry| formats(&entry.value)).unwrap_or_default();
+            let mut canonical = service.canonical.clone();
+            let read = [
+                read_env_files(session, env, &mut canonical, &formats, span),
+                read_label_files(session, &mut canonical, span),
+            ];
+            for problem in read.into_iter().filter_map(Result::err) {
+                problems.add(|| *problem);
+            }
+            *service = Arc::new(Service::from_canonical(canonical));
+        }
+        problems.result()
     }
 }
-
-type Section = BTreeMap<String, Prints>;
-/// Resources in the print that can be read back.
-type Canonical = BTreeMap<String, Printed>;
 
 /// Makes the project of a model.
 pub(super) fn project(
@@ -59,137 +161,46 @@ pub(super) fn project(
     options: &LoadOptions,
     env: &Environment,
     name: String,
-    model: Map,
+    model: &Model,
 ) -> Result<Project, Vec<Diagnostic>> {
-    let mut problems = Problems::default();
-    let mut section = |key: &str, shape: &Shape| -> Section {
-        let entries = model.get(key).and_then(Node::as_map).into_iter().flat_map(Map::iter);
-        let path = Path::ROOT.key(key);
-        entries
-            .filter(|(_, node)| !node.is_null())
-            .map(|(name, node)| {
-                let mut print = |flavour| {
-                    let mut ignored = Problems::default();
-                    let raw = session.mode() == Interpolation::Off;
-                    let problems = match flavour {
-                        Flavour::Json if !raw => &mut problems,
-                        // The same problems a second time, or a model that isn't complete.
-                        _ => &mut ignored,
-                    };
-                    let lenient = raw || session.lenient();
-                    let mut writer = Writer { flavour, lenient, problems };
-                    match writer.write(node, shape, &path.key(name)) {
-                        Some(Json::Object(object)) => object,
-                        _ => Printed::new(),
-                    }
-                };
-                let (json, yaml) = (print(Flavour::Json), print(Flavour::Yaml));
-                let prints = Prints { json, yaml, formats: formats(node) };
-                (name.to_owned(), prints)
-            })
-            .collect()
-    };
-    let services = section("services", &shape::SERVICE);
-    let mut networks = section("networks", &shape::NETWORK);
-    let mut volumes = section("volumes", &shape::VOLUME);
-    let mut configs = section("configs", &shape::CONFIG);
-    let mut secrets = section("secrets", &shape::SECRET);
-    let mut models = section("models", &shape::MODEL);
-    problems.result()?;
-    // A config that takes its text from a variable prints the variable, not the text.
-    for prints in configs.values_mut() {
-        if prints.json.contains_key("environment") {
-            prints.remove("content");
-        }
-    }
-    let spans = spans(&model);
-    let raw = (session.mode() == Interpolation::Off).then(|| raw(&model));
-    let (mut enabled, disabled): (Section, Section) = services
-        .into_iter()
-        .partition(|(_, service)| raw.is_some() || is_enabled(&service.json, &options.profiles));
+    let raw = (session.mode() == Interpolation::Off).then(|| raw(&model.map, &name));
+    let all = model.services.iter().map(|(name, service)| (name.clone(), service.clone()));
+    let (mut enabled, disabled): (Services, Services) =
+        all.partition(|(_, service)| raw.is_some() || is_enabled(service, &options.profiles));
+    let mut used = None;
     if raw.is_none() {
-        for service in enabled.values_mut() {
-            copy_scale(service);
+        model.check(session, &enabled, &disabled)?;
+        if options.resolve_env {
+            model.read_files(session, env, &mut enabled)?;
         }
-        let context = check::Context {
-            model: &model,
-            lenient: session.lenient(),
-            services: enabled.iter().map(|(name, s)| (name.as_str(), &s.json)).collect(),
-            disabled: disabled.keys().map(String::as_str).collect(),
-            networks: networks.keys().map(String::as_str).collect(),
-            volumes: volumes.keys().map(String::as_str).collect(),
-            configs: configs.keys().map(String::as_str).collect(),
-            secrets: secrets.iter().map(|(name, s)| (name.as_str(), &s.json)).collect(),
-            models: models.keys().map(String::as_str).collect(),
-        };
-        let mut problems = Problems::default();
-        check::consistency(&context, &mut problems);
-        problems.result()?;
-        let mut problems = Problems::default();
-        for (name, service) in &mut enabled {
-            if options.resolve_env {
-                let span = spans.get(name);
-                if let Err(problem) = read_env_files(session, env, service, span) {
-                    problems.add(|| *problem);
-                }
-                if let Err(problem) = read_label_files(session, service, span) {
-                    problems.add(|| *problem);
-                }
-            }
-        }
-        problems.result()?;
-        let used = Used::by(&enabled);
-        networks.retain(|name, _| used.networks.contains(name));
-        volumes.retain(|name, _| used.volumes.contains(name));
-        configs.retain(|name, _| used.configs.contains(name));
-        secrets.retain(|name, _| used.secrets.contains(name));
-        models.retain(|name, _| used.models.contains(name));
+        used = Some(Used::by(&enabled));
     }
-    let (services, enabled) = split(enabled);
-    let (network_prints, networks) = split(networks);
-    let (volume_prints, volumes) = split(volumes);
-    let (secret_prints, secrets) = split(secrets);
-    let (config_prints, configs) = split(configs);
-    let (_, models) = split(models);
-    let extensions: BTreeMap<String, Json> = model
-        .iter()
-        .filter(|(key, _)| key.starts_with("x-"))
-        .map(|(key, node)| (key.to_owned(), node.to_json()))
-        .collect();
-    let printed = match raw {
-        Some(raw) => raw,
-        None => print(
-            &name,
-            services,
-            [
-                ("networks", network_prints),
-                ("volumes", volume_prints),
-                ("secrets", secret_prints),
-                ("configs", config_prints),
-            ],
-            &extensions,
-        ),
+    let section = |key: &str, resources: &Section| -> BTreeMap<String, Json> {
+        let is_used = |name: &str| used.as_ref().is_none_or(|used| used.contains(key, name));
+        model.section(key, resources, &name, is_used)
     };
-    let typed = |section: Canonical| -> BTreeMap<String, Service> {
-        let services = section.into_iter();
-        services.map(|(name, object)| (name, Service::from_canonical(object))).collect()
-    };
+    let extensions = model.map.iter().filter(|(key, _)| key.starts_with("x-"));
     Ok(Project {
-        name,
-        services: typed(enabled),
-        disabled: typed(split(disabled).1),
-        networks: resources(networks, Network::from_canonical),
-        volumes: resources(volumes, Volume::from_canonical),
-        configs: resources(configs, Config::from_canonical),
-        secrets: resources(secrets, Secret::from_canonical),
-        models: resources(models, |value| value),
-        extensions,
-        spans,
+        networks: typed(section("networks", &model.networks), Network::from_canonical),
+        volumes: typed(section("volumes", &model.volumes), Volume::from_canonical),
+        configs: typed(section("configs", &model.configs), Config::from_canonical),
+        secrets: typed(section("secrets", &model.secrets), Secret::from_canonical),
+        models: section("models", &model.models),
+        extensions: extensions.map(|(key, node)| (key.to_owned(), node.to_json())).collect(),
+        spans: spans(&model.map),
         interpolation: session.mode(),
-        printed,
+        services: enabled,
+        disabled,
+        raw,
+        name,
     })
 }
 
+fn typed<T>(section: BTreeMap<String, Json>, typed: impl Fn(Json) -> T) -> BTreeMap<String, T> {
+    section.into_iter().map(|(name, value)| (name, typed(value))).collect()
+}
+
+/// The formats of a service's env files, by path; the canonical form of required files has none.
 fn formats(service: &Node) -> BTreeMap<String, String> {
     let files = service.as_map().and_then(|map| map.get("env_file")).and_then(Node::as_list);
     let entry = |file: &Node| {
@@ -199,21 +210,18 @@ fn formats(service: &Node) -> BTreeMap<String, String> {
     files.unwrap_or_default().iter().filter_map(entry).collect()
 }
 
-fn resources<T>(section: Canonical, typed: impl Fn(Json) -> T) -> BTreeMap<String, T> {
-    section.into_iter().map(|(name, object)| (name, typed(Json::Object(object)))).collect()
-}
-
-/// The two prints of a section.
-fn split(section: Section) -> (Printed, Canonical) {
-    let prints = section.into_iter();
-    prints.map(|(name, p)| ((name.clone(), Json::Object(p.json)), (name, p.yaml))).unzip()
-}
-
 /// The model as it stands, which is all that Compose prints without interpolation.
-fn raw(model: &Map) -> Json {
+fn raw(model: &Map, project: &str) -> Json {
     let entries =
         model.iter().map(|(key, node)| (key.to_owned(), raw_node(node, &Path::ROOT.key(key))));
-    Json::Object(entries.collect())
+    let mut raw: Printed = entries.collect();
+    raw.insert("name".to_owned(), project.into());
+    for (section, resources) in &mut raw {
+        for (key, name) in implicit::names(model, section, project) {
+            resources[key]["name"] = name.into();
+        }
+    }
+    Json::Object(raw)
 }
 
 fn raw_node(node: &Node, path: &Path) -> Json {
@@ -239,24 +247,6 @@ fn raw_node(node: &Node, path: &Path) -> Json {
     }
 }
 
-fn print(
-    name: &str,
-    services: Printed,
-    sections: [(&str, Printed); 4],
-    extensions: &BTreeMap<String, Json>,
-) -> Json {
-    let mut out = Printed::new();
-    out.insert("name".to_owned(), Json::String(name.to_owned()));
-    out.insert("services".to_owned(), Json::Object(services));
-    for (key, section) in sections {
-        if !section.is_empty() {
-            out.insert(key.to_owned(), Json::Object(section));
-        }
-    }
-    out.extend(extensions.iter().map(|(key, value)| (key.clone(), value.clone())));
-    Json::Object(out)
-}
-
 fn spans(model: &Map) -> BTreeMap<String, Span> {
     let services = model.get("services").and_then(Node::as_map).into_iter();
     services
@@ -265,21 +255,16 @@ fn spans(model: &Map) -> BTreeMap<String, Span> {
         .collect()
 }
 
-fn is_enabled(service: &Printed, wanted: &[String]) -> bool {
-    let profiles = service.get("profiles").and_then(Json::as_array);
-    let Some(profiles) = profiles.filter(|profiles| !profiles.is_empty()) else { return true };
-    wanted.iter().any(|wanted| {
-        wanted == "*" || profiles.iter().any(|profile| profile.as_str() == Some(wanted))
-    })
+fn is_enabled(service: &Service, wanted: &[String]) -> bool {
+    let profiles = &service.profiles;
+    profiles.is_empty() || wanted.iter().any(|wanted| wanted == "*" || profiles.contains(wanted))
 }
 
 /// `scale` stands for `deploy.replicas` too, where there is a `deploy`.
-fn copy_scale(service: &mut Prints) {
-    for object in [&mut service.json, &mut service.yaml] {
-        let Some(scale) = object.get("scale").cloned() else { continue };
-        if let Some(deploy) = object.get_mut("deploy").and_then(Json::as_object_mut) {
-            deploy.entry("replicas").or_insert(scale);
-        }
+fn copy_scale(service: &mut Printed) {
+    let Some(scale) = service.get("scale").cloned() else { return };
+    if let Some(deploy) = service.get_mut("deploy").and_then(Json::as_object_mut) {
+        deploy.entry("replicas").or_insert(scale);
     }
 }
 
@@ -287,11 +272,11 @@ fn copy_scale(service: &mut Prints) {
 fn read_env_files(
     session: &Session,
     env: &Environment,
-    service: &mut Prints,
+    service: &mut Printed,
+    formats: &BTreeMap<String, String>,
     span: Option<&Span>,
 ) -> Result<(), Box<Diagnostic>> {
     let own: BTreeMap<String, Option<String>> = service
-        .json
         .get("environment")
         .and_then(Json::as_object)
         .into_iter()
@@ -308,10 +293,10 @@ fn read_env_files(
         Interpolation::Template => dotenv::Style::Template,
         Interpolation::Full | Interpolation::Off => dotenv::Style::Full,
     };
-    let files = service.json.get("env_file").and_then(Json::as_array).cloned().unwrap_or_default();
+    let files = service.get("env_file").and_then(Json::as_array).cloned().unwrap_or_default();
     for file in &files {
         let path = file.as_str().or_else(|| file.get("path")?.as_str()).unwrap_or_default();
-        let format = service.format_of(path);
+        let format = formats.get(path).map(String::as_str);
         let location = session.locate(path);
         if !session.files.exists(&location) {
             if file.is_string() {
@@ -320,7 +305,7 @@ fn read_env_files(
             continue;
         }
         let bytes = read(session, "env file", path, span)?;
-        match format.as_deref() {
+        match format {
             None | Some("" | ".env") => {
                 dotenv::parse_into(path, &bytes, &lookup, style, &mut parsed)?;
             }
@@ -345,18 +330,18 @@ fn read_env_files(
     environment.extend(own.into_iter().map(|(key, value)| (key, Json::from(value))));
     match environment.is_empty() {
         true => service.remove("environment"),
-        false => service.set("environment", Json::Object(environment)),
-    }
+        false => service.insert("environment".to_owned(), Json::Object(environment)),
+    };
     Ok(())
 }
 
 /// The labels of a service's label files go under its own.
 fn read_label_files(
     session: &Session,
-    service: &mut Prints,
+    service: &mut Printed,
     span: Option<&Span>,
 ) -> Result<(), Box<Diagnostic>> {
-    let files = service.json.get("label_file").and_then(Json::as_array).cloned();
+    let files = service.get("label_file").and_then(Json::as_array).cloned();
     let mut labels = Printed::new();
     for path in files.iter().flatten().filter_map(Json::as_str) {
         if !session.files.exists(&session.locate(path)) {
@@ -377,9 +362,9 @@ fn read_label_files(
     }
     service.remove("label_file");
     if !labels.is_empty() {
-        let own = service.json.get("labels").and_then(Json::as_object).cloned();
+        let own = service.get("labels").and_then(Json::as_object).cloned();
         labels.extend(own.into_iter().flatten());
-        service.set("labels", Json::Object(labels));
+        service.insert("labels".to_owned(), Json::Object(labels));
     }
     Ok(())
 }
@@ -409,39 +394,48 @@ fn read(
     })
 }
 
-/// What the enabled services use.
+/// What services use.
 #[derive(Default)]
-struct Used {
-    networks: BTreeSet<String>,
-    volumes: BTreeSet<String>,
-    configs: BTreeSet<String>,
-    secrets: BTreeSet<String>,
-    models: BTreeSet<String>,
-}
+struct Used(BTreeMap<&'static str, BTreeSet<String>>);
 
 impl Used {
-    fn by(services: &Section) -> Self {
+    fn by(services: &Services) -> Self {
         let mut used = Self::default();
         for service in services.values() {
-            let keys = |key: &str| {
-                let map = service.json.get(key).and_then(Json::as_object).into_iter().flatten();
-                map.map(|(name, _)| name.clone())
-            };
-            used.networks.extend(keys("networks"));
-            used.models.extend(keys("models"));
-            let sources = |list: Option<&Json>, volumes: bool| -> Vec<String> {
-                let items = list.and_then(Json::as_array).into_iter().flatten();
-                let items = items.filter(|item| {
-                    !volumes || item.get("type").and_then(Json::as_str) == Some("volume")
-                });
-                items.filter_map(|item| item.get("source")?.as_str().map(str::to_owned)).collect()
-            };
-            used.volumes.extend(sources(service.json.get("volumes"), true));
-            used.configs.extend(sources(service.json.get("configs"), false));
-            used.secrets.extend(sources(service.json.get("secrets"), false));
-            let build = service.json.get("build").and_then(|build| build.get("secrets"));
-            used.secrets.extend(sources(build, false));
+            let service = &service.canonical;
+            for section in ["networks", "models"] {
+                let entries = service.get(section).and_then(Json::as_object);
+                used.add(section, entries.into_iter().flatten().map(|(name, _)| name.as_str()));
+            }
+            for section in ["volumes", "configs", "secrets"] {
+                used.add(section, sources(service.get(section), section));
+            }
+            let build = service.get("build").and_then(|build| build.get("secrets"));
+            used.add("secrets", sources(build, "secrets"));
         }
         used
     }
+
+    fn add<'a>(&mut self, section: &'static str, names: impl Iterator<Item = &'a str>) {
+        let known = self.0.entry(section).or_default();
+        for name in names {
+            // Most are known after the first few services.
+            if !known.contains(name) {
+                known.insert(name.to_owned());
+            }
+        }
+    }
+
+    fn contains(&self, section: &str, name: &str) -> bool {
+        self.0.get(section).is_some_and(|names| names.contains(name))
+    }
+}
+
+/// The resources of a section that a list of a service mounts.
+fn sources<'a>(list: Option<&'a Json>, section: &str) -> impl Iterator<Item = &'a str> {
+    let volumes = section == "volumes";
+    let items = list.and_then(Json::as_array).into_iter().flatten();
+    let items = items
+        .filter(move |item| !volumes || item.get("type").and_then(Json::as_str) == Some("volume"));
+    items.filter_map(|item| item.get("source")?.as_str())
 }

@@ -6,8 +6,11 @@ use super::{Interpolation, Variable, interpolate};
 use crate::config::diagnostic::Span;
 use crate::config::yaml::{Map, Node, Value};
 
-/// Writes out what is implied.
-pub(super) fn apply(model: &mut Map, name: &str, env: &Environment, mode: Interpolation) {
+/// The sections whose resources have names in Docker.
+const NAMED: [&str; 4] = ["networks", "volumes", "configs", "secrets"];
+
+/// Writes out what is implied, but for names: those depend on the project's.
+pub(super) fn apply(model: &mut Map, env: &Environment, mode: Interpolation) {
     networks(model);
     if let Some(services) = model.get_mut("services").and_then(Node::as_map_mut) {
         for (_, service) in services.iter_mut() {
@@ -17,7 +20,32 @@ pub(super) fn apply(model: &mut Map, name: &str, env: &Environment, mode: Interp
             }
         }
     }
-    names(model, name);
+    for section in NAMED {
+        let resources = model.get_mut(section).and_then(Node::as_map_mut);
+        for (_, resource) in resources.into_iter().flat_map(Map::iter_mut) {
+            if resource.is_null() {
+                resource.value = Value::Map(Map::default());
+            }
+        }
+    }
+}
+
+/// The names of a section's resources that have none, by key: the project and the key, or the key
+/// alone of what is not the project's.
+pub(super) fn names(model: &Map, section: &str, project: &str) -> Vec<(String, String)> {
+    let resources = model.get(section).filter(|_| NAMED.contains(&section)).and_then(Node::as_map);
+    let nameless = resources.into_iter().flat_map(Map::iter).filter_map(|(key, resource)| {
+        let resource = resource.as_map()?;
+        resource.get("name").is_none_or(Node::is_null).then_some((key, resource))
+    });
+    let named = nameless.map(|(key, resource)| {
+        let external = resource.get("external").and_then(Node::scalar_text);
+        let external =
+            matches!(external.as_deref(), Some("true" | "1" | "t" | "T" | "TRUE" | "True"));
+        let name = if external { key.to_owned() } else { format!("{project}_{key}") };
+        (key.to_owned(), name)
+    });
+    named.collect()
 }
 
 /// Services without networks join `default`, which then exists.
@@ -158,27 +186,5 @@ pub(super) fn resolve(node: &mut Node, env: &Environment, mode: Interpolation, k
             }
         }),
         _ => {}
-    }
-}
-
-/// Resources without a name are called after the project and their key.
-fn names(model: &mut Map, project: &str) {
-    for section in ["networks", "volumes", "configs", "secrets"] {
-        let Some(resources) = model.get_mut(section).and_then(Node::as_map_mut) else { continue };
-        for (key, resource) in resources.iter_mut() {
-            let span = resource.span.clone();
-            if resource.is_null() {
-                resource.value = Value::Map(Map::default());
-            }
-            let Some(resource) = resource.as_map_mut() else { continue };
-            if resource.get("name").is_some_and(|name| !name.is_null()) {
-                continue;
-            }
-            let external = resource.get("external").and_then(Node::scalar_text);
-            let external =
-                matches!(external.as_deref(), Some("true" | "1" | "t" | "T" | "TRUE" | "True"));
-            let name = if external { key.to_owned() } else { format!("{project}_{key}") };
-            resource.insert("name", Node::string(name, &span));
-        }
     }
 }

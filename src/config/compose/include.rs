@@ -91,7 +91,7 @@ fn load(
     let layer = session.read_env_files(&env_files, env).map_err(|problem| vec![*problem])?;
     let env = env.with_layer(layer);
     let place = Place { working_dir, loader_dir, resolve_paths: true };
-    session.load_model(&files, &env, &place, chain)
+    session.merge(&files, &env, &place, chain)
 }
 
 fn entries(session: &Session, include: &Node) -> Result<Vec<Include>, Box<Diagnostic>> {

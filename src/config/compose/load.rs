@@ -3,9 +3,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
 
 use serde_json::Value as Json;
 
+use super::assemble::Model;
 use super::environment::Environment;
 use super::files::{Files, Memory, clean, join};
 use super::interpolate::{Interpolator, names};
@@ -54,15 +56,15 @@ pub(super) struct Place {
 /// Loads Compose files.
 pub fn load(options: &LoadOptions, files: &dyn Files) -> Result<Loaded, Vec<Diagnostic>> {
     load_by(options, files, |session, env, place| {
-        session.load_model(&options.files, env, place, &[])
+        Ok(Arc::new(session.model(&options.files, env, place)?))
     })
 }
 
-/// Loads Compose files of which somebody says the merged model.
+/// Loads Compose files of which somebody makes the model.
 pub(super) fn load_by(
     options: &LoadOptions,
     files: &dyn Files,
-    merged: impl FnOnce(&Session, &Environment, &Place) -> Result<Map, Refused>,
+    model: impl FnOnce(&Session, &Environment, &Place) -> Result<Arc<Model>, Refused>,
 ) -> Result<Loaded, Refused> {
     let Some(first) = options.files.first() else {
         return Err(vec![Diagnostic::error("compose::no-file", "no Compose file is named")]);
@@ -96,17 +98,8 @@ pub(super) fn load_by(
         loader_dir: dir.clone(),
         resolve_paths: options.resolve_paths,
     };
-    let mut model = merged(&session, &env, &place)?;
-    if model.is_empty() {
-        let message = format!("{} says nothing", session.display(first));
-        return Err(vec![Diagnostic::error("compose::empty", message)]);
-    }
-    let span = model.entries().next().map(|(_, entry)| entry.key.clone());
-    if let Some(span) = &span {
-        model.insert("name", Node::string(name.as_str(), span));
-    }
-    implicit::apply(&mut model, &name, &env, session.mode);
-    let project = assemble::project(&session, options, &env, name, model)?;
+    let model = model(&session, &env, &place)?;
+    let project = assemble::project(&session, options, &env, name, &model)?;
     Ok(Loaded { project, warnings: session.warnings.take() })
 }
 
@@ -296,8 +289,7 @@ impl Session<'_> {
             .files
             .read(path)
             .map_err(|error| refused(format!("{name} can't be read: {}", reason(&error))))?;
-        let source: std::sync::Arc<Source> =
-            yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
+        let source: Arc<Source> = yaml::source(&name, bytes).map_err(|problem| vec![*problem])?;
         let (documents, bytes) = self.read.get();
         if documents > MAX_DOCUMENTS || bytes + source.text.len() > MAX_TEXT {
             return Err(refused("the project has more files than any real one".to_owned()));
@@ -310,8 +302,24 @@ impl Session<'_> {
         }
     }
 
-    /// Loads files over each other into one model.
-    pub fn load_model(
+    /// The finished model of some files.
+    pub fn model(
+        &self,
+        files: &[PathBuf],
+        env: &Environment,
+        place: &Place,
+    ) -> Result<Model, Refused> {
+        let mut merged = self.merge(files, env, place, &[])?;
+        if merged.is_empty() {
+            let name = files.first().map(|first| self.display(first)).unwrap_or_default();
+            return Err(vec![Diagnostic::error("compose::empty", format!("{name} says nothing"))]);
+        }
+        implicit::apply(&mut merged, env, self.mode);
+        Model::print(self, merged)
+    }
+
+    /// Loads files over each other.
+    pub fn merge(
         &self,
         files: &[PathBuf],
         env: &Environment,

@@ -1,11 +1,13 @@
 //! The typed project: what the rest of the program reads, made from the canonical form.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::Interpolation;
+use super::shape::{self, Shape};
 use super::units;
 use crate::config::diagnostic::{Diagnostic, Span};
 
@@ -24,9 +26,9 @@ pub struct Project {
     /// Its name.
     pub name: String,
     /// The enabled services.
-    pub services: BTreeMap<String, Service>,
+    pub services: BTreeMap<String, Arc<Service>>,
     /// The services whose profiles are not enabled.
-    pub disabled: BTreeMap<String, Service>,
+    pub disabled: BTreeMap<String, Arc<Service>>,
     /// The networks that enabled services use.
     pub networks: BTreeMap<String, Network>,
     /// The volumes that enabled services use.
@@ -42,41 +44,54 @@ pub struct Project {
     /// Where each service is declared.
     pub spans: BTreeMap<String, Span>,
     pub(super) interpolation: Interpolation,
-    pub(super) printed: Value,
+    /// The model as it was written, where nothing was interpolated.
+    pub(super) raw: Option<Value>,
 }
 
 impl Project {
     /// What `docker compose config --format json` prints, as data: in a fully interpolated project
     /// every `$` is doubled.
     pub fn canonical(&self) -> Value {
-        self.escaped(self.printed.clone())
+        if let Some(raw) = &self.raw {
+            return raw.clone();
+        }
+        self.printed(shape::to_json)
     }
 
     /// The project as one Compose file: what `docker compose config` prints as YAML. It can be
     /// read back, and has the extensions and models that the JSON form leaves out.
     pub fn document(&self) -> Value {
-        if self.interpolation == Interpolation::Off {
-            return self.printed.clone();
+        if let Some(raw) = &self.raw {
+            return raw.clone();
+        }
+        let mut out = self.printed(|_, value| value);
+        if !self.models.is_empty() {
+            let models = self.models.iter().map(|(key, model)| (key.clone(), model.clone()));
+            out["models"] = self.escaped(models.collect());
+        }
+        out
+    }
+
+    /// The project, each resource printed by the shape of its section.
+    fn printed(&self, print: impl Fn(&Shape, Value) -> Value) -> Value {
+        fn section<T>(of: &BTreeMap<String, T>, print: impl Fn(&T) -> Value) -> Value {
+            of.iter().map(|(key, resource)| (key.clone(), print(resource))).collect()
         }
         let mut out = Map::new();
-        out.insert("name".to_owned(), Value::String(self.name.clone()));
-        let services = self
-            .services
-            .iter()
-            .map(|(name, service)| (name.clone(), Value::Object(service.canonical.clone())));
-        out.insert("services".to_owned(), Value::Object(services.collect()));
-        let mut section = |key: &str, entries: Vec<(&String, &Value)>| {
-            if !entries.is_empty() {
-                let entries =
-                    entries.into_iter().map(|(name, value)| (name.clone(), value.clone()));
-                out.insert(key.to_owned(), Value::Object(entries.collect()));
+        out.insert("name".to_owned(), self.name.as_str().into());
+        let services =
+            section(&self.services, |s| print(&shape::SERVICE, s.canonical.clone().into()));
+        out.insert("services".to_owned(), services);
+        for (key, section) in [
+            ("networks", section(&self.networks, |n| print(&shape::NETWORK, n.canonical.clone()))),
+            ("volumes", section(&self.volumes, |v| print(&shape::VOLUME, v.canonical.clone()))),
+            ("secrets", section(&self.secrets, |s| print(&shape::SECRET, s.canonical.clone()))),
+            ("configs", section(&self.configs, |c| print(&shape::CONFIG, c.canonical.clone()))),
+        ] {
+            if section.as_object().is_some_and(|section| !section.is_empty()) {
+                out.insert(key.to_owned(), section);
             }
-        };
-        section("networks", self.networks.iter().map(|(k, v)| (k, &v.canonical)).collect());
-        section("volumes", self.volumes.iter().map(|(k, v)| (k, &v.canonical)).collect());
-        section("secrets", self.secrets.iter().map(|(k, v)| (k, &v.canonical)).collect());
-        section("configs", self.configs.iter().map(|(k, v)| (k, &v.canonical)).collect());
-        section("models", self.models.iter().collect());
+        }
         out.extend(self.extensions.iter().map(|(key, value)| (key.clone(), value.clone())));
         self.escaped(Value::Object(out))
     }

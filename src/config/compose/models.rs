@@ -5,26 +5,26 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::assemble::Model;
 use super::environment::Environment;
 use super::load::load_by;
 use super::{Files, Interpolation, LoadOptions, Loaded, Variable};
 use crate::config::diagnostic::Diagnostic;
-use crate::config::yaml::Map;
 
-/// Loads Compose files, and keeps the newest model for one more load that asks for the same.
+/// Loads Compose files, and keeps the newest model for loads that ask for the same.
 #[derive(Default)]
 pub struct Models {
-    newest: Mutex<Option<Model>>,
+    newest: Mutex<Option<Known>>,
 }
 
 /// A model with everything that it was made from.
-struct Model {
+struct Known {
     ground: Ground,
     variables: BTreeMap<String, Variable>,
     looks: Vec<Look>,
-    merged: Map,
+    model: Arc<Model>,
     warnings: Vec<Diagnostic>,
 }
 
@@ -74,10 +74,9 @@ impl Models {
                 home: session.home().map(str::to_owned),
             };
             let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-            // It is large, and seldom asked for a third time: it is given away, not copied.
-            if let Some(model) = newest.take_if(|model| model.serves(&ground, env, files)) {
-                model.warnings.into_iter().for_each(|warning| session.warn(warning));
-                return Ok(model.merged);
+            if let Some(known) = newest.as_ref().filter(|known| known.serves(&ground, env, files)) {
+                known.warnings.iter().for_each(|warning| session.warn(warning.clone()));
+                return Ok(known.model.clone());
             }
             let variables = RefCell::new(BTreeMap::new());
             let lookup = |name: &str| {
@@ -87,21 +86,21 @@ impl Models {
             };
             // What was looked at before has no part in the model.
             witness.looks.take();
-            let merged =
-                session.load_model(&options.files, &Environment::new(&lookup), place, &[])?;
-            *newest = Some(Model {
+            let model = session.model(&options.files, &Environment::new(&lookup), place)?;
+            let model = Arc::new(model);
+            *newest = Some(Known {
                 ground,
                 variables: variables.take(),
                 looks: witness.looks.take(),
-                merged: merged.clone(),
+                model: model.clone(),
                 warnings: session.warnings(),
             });
-            Ok(merged)
+            Ok(model)
         })
     }
 }
 
-impl Model {
+impl Known {
     /// Whether a load would make this model again.
     fn serves(&self, ground: &Ground, env: &Environment, files: &dyn Files) -> bool {
         self.ground == *ground

@@ -106,18 +106,8 @@ pub(super) enum Absent {
     Zero,
 }
 
-/// Which of Compose's two prints is made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flavour {
-    /// `--format json`.
-    Json,
-    /// `--format yaml`: extensions stay, empty structs go.
-    Yaml,
-}
-
 /// Writes values into their forms.
 pub(super) struct Writer<'a> {
-    pub flavour: Flavour,
     /// Whether strings with references stand for any type.
     pub lenient: bool,
     pub problems: &'a mut Problems,
@@ -130,7 +120,7 @@ impl Writer<'_> {
             Shape::Struct(fields, hold) => {
                 let object = self.object(node, fields, path)?;
                 let empty = object.is_empty() && *hold == Hold::Value;
-                (!(empty && self.flavour == Flavour::Yaml)).then_some(Json::Object(object))
+                (!empty).then_some(Json::Object(object))
             }
             Shape::List(item) => {
                 let items = match &node.value {
@@ -165,7 +155,7 @@ impl Writer<'_> {
             }
             leaf => match self.kept(node) {
                 Some(kept) => Some(kept),
-                None => leaf::write(leaf, node, self.flavour).unwrap_or_else(|message| {
+                None => leaf::write(leaf, node).unwrap_or_else(|message| {
                     self.problem(node, format!("{path}: {message}"));
                     None
                 }),
@@ -198,27 +188,13 @@ impl Writer<'_> {
                 let inner = path.key(field.key);
                 if value.is_null() { None } else { self.write(value, &field.shape, &inner) }
             });
-            let key = match self.flavour {
-                Flavour::Json => field.json,
-                Flavour::Yaml => field.key,
-            };
-            let value = match (value, field.absent, self.flavour) {
-                (Some(value), _, _) => value,
-                (None, Absent::Null, Flavour::Json) => Json::Null,
-                (None, Absent::Zero, _) => zero(&field.shape),
-                // A struct that Go holds by value is there without being written.
-                (None, Absent::Omitted, Flavour::Json) => match &field.shape {
-                    Shape::Struct(inner, Hold::Value) => empty_struct(inner),
-                    _ => continue,
-                },
-                (None, _, _) => continue,
-            };
-            object.insert(key.to_owned(), value);
+            let absent = || (field.absent == Absent::Zero).then(|| zero(&field.shape));
+            if let Some(value) = value.or_else(absent) {
+                object.insert(field.key.to_owned(), value);
+            }
         }
-        if self.flavour == Flavour::Yaml {
-            let extensions = map.iter().filter(|(key, _)| key.starts_with("x-"));
-            object.extend(extensions.map(|(key, value)| (key.to_owned(), value.to_json())));
-        }
+        let extensions = map.iter().filter(|(key, _)| key.starts_with("x-"));
+        object.extend(extensions.map(|(key, value)| (key.to_owned(), value.to_json())));
         Some(object)
     }
 
@@ -235,6 +211,36 @@ impl Writer<'_> {
 
     fn problem(&mut self, node: &Node, message: String) {
         self.problems.add(|| conceal::error("compose::type", &message, node));
+    }
+}
+
+/// What Compose's JSON has of a canonical value: every key that Go would print, and no extensions.
+pub(super) fn to_json(shape: &Shape, value: Json) -> Json {
+    match (shape, value) {
+        (Shape::Struct(fields, _), Json::Object(mut object)) => {
+            let entries = fields.iter().filter_map(|field| {
+                let value = match (object.remove(field.key), field.absent, &field.shape) {
+                    (Some(value), ..) => to_json(&field.shape, value),
+                    (None, Absent::Null, _) => Json::Null,
+                    (None, Absent::Zero, shape) => zero(shape),
+                    // A struct that Go holds by value is there without being written.
+                    (None, _, Shape::Struct(inner, Hold::Value)) => empty_struct(inner),
+                    (None, Absent::Omitted, _) => return None,
+                };
+                Some((field.json.to_owned(), value))
+            });
+            Json::Object(entries.collect())
+        }
+        (Shape::List(item), Json::Array(items)) => {
+            items.into_iter().map(|value| to_json(item, value)).collect()
+        }
+        (Shape::MapOf(item), Json::Object(object)) => {
+            object.into_iter().map(|(key, value)| (key, to_json(item, value))).collect()
+        }
+        (Shape::Ulimit, Json::Object(limits)) => {
+            limits.into_iter().filter(|(_, limit)| *limit != 0).collect()
+        }
+        (_, value) => value,
     }
 }
 

@@ -2,16 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::{Map as Object, Value as Json};
+use serde_json::{Value as Json, json};
 
-use super::{Flavour, Shape};
+use super::Shape;
 use crate::config::compose::units::{format_duration, parse_bytes, parse_duration, split_command};
 use crate::config::yaml::{Map, Node, Value};
 
 type Written = Result<Option<Json>, String>;
 
 /// A value's printed form; `None` where nothing is printed.
-pub(super) fn write(shape: &Shape, node: &Node, flavour: Flavour) -> Written {
+pub(super) fn write(shape: &Shape, node: &Node) -> Written {
     match shape {
         Shape::Text => text(node).map(|text| (!text.is_empty()).then_some(Json::String(text))),
         Shape::Flag => Ok(boolean(node)?.then_some(Json::Bool(true))),
@@ -44,9 +44,9 @@ pub(super) fn write(shape: &Shape, node: &Node, flavour: Flavour) -> Written {
         Shape::Command => command(node),
         Shape::Test => test(node),
         Shape::Mode => mode(node),
-        Shape::Ulimit => ulimit(node, flavour),
+        Shape::Ulimit => ulimit(node),
         Shape::Ssh => ssh(node),
-        Shape::EnvFiles => env_files(node, flavour),
+        Shape::EnvFiles => env_files(node),
         Shape::DeviceCount => match node.as_str() {
             Some(text) if text.eq_ignore_ascii_case("all") => Ok(Some(Json::from(-1))),
             Some(text) => match text.parse::<i64>() {
@@ -289,7 +289,7 @@ fn mode(node: &Node) -> Written {
     Ok(Some(Json::String(format!("0{mode:o}"))))
 }
 
-fn ulimit(node: &Node, flavour: Flavour) -> Written {
+fn ulimit(node: &Node) -> Written {
     let (single, soft, hard) = match &node.value {
         Value::Map(map) => {
             let limit = |map: &Map, key: &str| map.get(key).map_or(Ok(0), integer);
@@ -300,13 +300,7 @@ fn ulimit(node: &Node, flavour: Flavour) -> Written {
     if single != 0 {
         return Ok(Some(Json::from(single)));
     }
-    let mut out = Object::new();
-    for (key, value) in [("soft", soft), ("hard", hard)] {
-        if value != 0 || flavour == Flavour::Yaml {
-            out.insert(key.to_owned(), Json::from(value));
-        }
-    }
-    Ok(Some(Json::Object(out)))
+    Ok(Some(json!({ "soft": soft, "hard": hard })))
 }
 
 /// Agents and keys as `id` or `id=path`, the form that can be read back.
@@ -323,7 +317,7 @@ fn ssh(node: &Node) -> Written {
     Ok((!keys.is_empty()).then(|| Json::from(keys)))
 }
 
-fn env_files(node: &Node, flavour: Flavour) -> Written {
+fn env_files(node: &Node) -> Written {
     let Value::List(items) = &node.value else { return wanted(node, "a list") };
     let mut files = Vec::with_capacity(items.len());
     for item in items {
@@ -333,15 +327,7 @@ fn env_files(node: &Node, flavour: Flavour) -> Written {
             files.push(Json::String(path));
             continue;
         }
-        let mut file = Object::new();
-        file.insert("path".to_owned(), Json::String(path));
-        file.insert("required".to_owned(), Json::Bool(false));
-        if let Some(format) = map.get("format").and_then(Node::as_str)
-            && flavour == Flavour::Json
-        {
-            file.insert("format".to_owned(), Json::String(format.to_owned()));
-        }
-        files.push(Json::Object(file));
+        files.push(json!({ "path": path, "required": false }));
     }
     Ok((!files.is_empty()).then_some(Json::Array(files)))
 }
