@@ -83,8 +83,8 @@ fn the_typed_model_reads_the_canonical_one() {
     assert_eq!(api.image.as_deref(), Some("registry.example/shop/api:1.4.2"));
     assert_eq!(api.replicas, Some(3));
     assert_eq!(api.ports[0].target, Some(8080));
-    assert_eq!(api.environment["GREETING"].as_deref(), Some("Hello,\neu"));
-    assert_eq!(api.secrets, ["signing_key"]);
+    assert_eq!(api.canonical["environment"]["GREETING"], "Hello,\neu");
+    assert_eq!(api.canonical["secrets"][0]["source"], "signing_key");
     assert_eq!(project.disabled.keys().collect::<Vec<_>>(), ["mailer"]);
     let postgres = &project.services["postgres"];
     let health = postgres.healthcheck.clone().unwrap();

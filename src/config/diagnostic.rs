@@ -32,8 +32,33 @@ impl SourceCode for Source {
 pub struct Span {
     /// The file.
     pub source: Arc<Source>,
+    // Every node of a file has one, so they are kept small; no file is as long as that.
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// The place of some bytes of a source.
+    pub fn new(source: &Arc<Source>, range: Range<usize>) -> Self {
+        let short = |at| u32::try_from(at).unwrap_or(u32::MAX);
+        Self { source: source.clone(), start: short(range.start), end: short(range.end) }
+    }
+
     /// Bytes of `source.text`.
-    pub range: Range<usize>,
+    pub fn range(&self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// What is written there.
+    pub fn text(&self) -> &str {
+        self.source.text.get(self.range()).unwrap_or_default()
+    }
+
+    /// The line on which it starts, from 1.
+    pub fn line(&self) -> usize {
+        let before = self.source.text.get(..self.start as usize).unwrap_or_default();
+        before.matches('\n').count() + 1
+    }
 }
 
 /// One thing wrong (or doubtful) in a configuration.
@@ -114,7 +139,7 @@ impl miette::Diagnostic for Diagnostic {
     }
     fn labels(&self) -> Option<Box<dyn Iterator<Item = LabeledSpan> + '_>> {
         let (span, label) = self.at.as_deref()?;
-        let label = LabeledSpan::new_with_span(Some(label.clone()), span.range.clone());
+        let label = LabeledSpan::new_with_span(Some(label.clone()), span.range());
         Some(Box::new(std::iter::once(label)))
     }
 }

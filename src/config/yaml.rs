@@ -9,6 +9,7 @@ mod emit;
 mod parse;
 mod scalar;
 
+use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use super::diagnostic::Span;
@@ -70,7 +71,8 @@ pub enum Tag {
 /// A mapping in the order it was written.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
-    entries: IndexMap<String, Entry>,
+    // Apart, so that the many nodes that are no mapping are small.
+    entries: Box<IndexMap<String, Entry, RandomState>>,
 }
 
 /// One `key: value` of a mapping.
@@ -300,13 +302,13 @@ impl IntoIterator for Map {
     type Item = (String, Entry);
     type IntoIter = indexmap::map::IntoIter<String, Entry>;
     fn into_iter(self) -> Self::IntoIter {
-        self.entries.into_iter()
+        (*self.entries).into_iter()
     }
 }
 
 impl FromIterator<(String, Entry)> for Map {
     fn from_iter<T: IntoIterator<Item = (String, Entry)>>(iter: T) -> Self {
-        Self { entries: iter.into_iter().collect() }
+        Self { entries: Box::new(iter.into_iter().collect()) }
     }
 }
 

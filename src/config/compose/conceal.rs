@@ -32,7 +32,7 @@ pub(super) fn conceal(message: &str, node: &Node) -> String {
 fn collect<'a>(node: &'a Node, found: &mut Vec<(&'a str, &'a str)>) {
     match &node.value {
         Value::String(text) => {
-            let written = &node.span.source.text[node.span.range.clone()];
+            let written = node.span.text();
             if written.contains('$') {
                 found.push((text, written));
             }

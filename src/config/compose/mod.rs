@@ -38,8 +38,8 @@ pub use discover::{Discovery, discover};
 pub use files::{Disk, Files, Memory, clean};
 pub use load::{load, load_text, references, references_of};
 pub use model::{
-    Build, Condition, Config, Dependency, EnvFile, Healthcheck, Loaded, Mount, MountKind, Network,
-    Port, Project, Secret, Service, Volume,
+    Condition, Config, Dependency, Healthcheck, Loaded, Mount, MountKind, Network, Port, Project,
+    Secret, Service, Volume,
 };
 pub use models::Models;
 pub use units::{format_duration, parse_bytes, parse_duration};

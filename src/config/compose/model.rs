@@ -122,76 +122,26 @@ fn escape(value: Value) -> Value {
 pub struct Service {
     /// The image's name.
     pub image: Option<String>,
-    /// How the image is built.
-    pub build: Option<Build>,
     /// The command over the image's; `Some(empty)` clears it.
     pub command: Option<Vec<String>>,
-    /// The entry point over the image's; `Some(empty)` clears it.
-    pub entrypoint: Option<Vec<String>>,
-    /// Variables of the container; `None` where the host's environment decides.
-    pub environment: BTreeMap<String, Option<String>>,
-    /// Files with variables, where they were not read into `environment`.
-    pub env_file: Vec<EnvFile>,
     /// Published ports.
     pub ports: Vec<Port>,
     /// Mounts.
     pub volumes: Vec<Mount>,
-    /// The networks it joins and its options there (null for none).
-    pub networks: BTreeMap<String, Value>,
-    /// `host`, `none`, `service:NAME` and the like.
-    pub network_mode: Option<String>,
     /// What starts before it.
     pub depends_on: BTreeMap<String, Dependency>,
     /// How its health is known.
     pub healthcheck: Option<Healthcheck>,
     /// How many containers: `scale` or `deploy.replicas`.
     pub replicas: Option<u64>,
-    /// The container's fixed name.
-    pub container_name: Option<String>,
     /// Labels of the container.
     pub labels: BTreeMap<String, String>,
-    /// `no`, `always`, `on-failure[:N]`, `unless-stopped`.
-    pub restart: Option<String>,
     /// How long a stop may take.
     pub stop_grace_period: Option<Duration>,
-    /// The signal that asks it to stop.
-    pub stop_signal: Option<String>,
     /// The profiles that enable it.
     pub profiles: Vec<String>,
-    /// Names in the container's hosts file, as `name=address`.
-    pub extra_hosts: Vec<String>,
-    /// The configs it reads, by name.
-    pub configs: Vec<String>,
-    /// The secrets it reads, by name.
-    pub secrets: Vec<String>,
     /// The whole service, the source of truth: the form that Compose prints as YAML and reads back.
     pub canonical: Map<String, Value>,
-}
-
-/// A build section.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Build {
-    /// The folder or URL that is built.
-    pub context: Option<String>,
-    /// The Dockerfile, relative to the context.
-    pub dockerfile: Option<String>,
-    /// The Dockerfile's text, where it is written in place.
-    pub dockerfile_inline: Option<String>,
-    /// The stage to build.
-    pub target: Option<String>,
-    /// Build arguments; `None` where the environment decides.
-    pub args: BTreeMap<String, Option<String>>,
-}
-
-/// A file with variables.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct EnvFile {
-    /// Where it is.
-    pub path: String,
-    /// Whether its absence is an error.
-    pub required: bool,
-    /// `raw` for `docker run --env-file`'s format.
-    pub format: Option<String>,
 }
 
 /// A published port.
@@ -371,74 +321,32 @@ fn duration(value: Option<&Value>) -> Option<Duration> {
     Some(Duration::from_nanos(u64::try_from(nanos).ok()?))
 }
 
-fn nullable(value: Option<&Value>) -> BTreeMap<String, Option<String>> {
-    let entries = value.and_then(Value::as_object).into_iter().flatten();
-    entries.map(|(key, value)| (key.clone(), value.as_str().map(str::to_owned))).collect()
-}
-
 impl Service {
     /// The typed service of a canonical one.
     pub fn from_canonical(canonical: Map<String, Value>) -> Self {
         let get = |key: &str| canonical.get(key);
         let items = |key: &str| get(key).and_then(Value::as_array).into_iter().flatten();
-        let sources = |key: &str| items(key).filter_map(|item| field(item, "source")).collect();
         let entries = |key: &str| get(key).and_then(Value::as_object).into_iter().flatten();
         let replicas =
             get("scale").or_else(|| get("deploy").and_then(|deploy| deploy.get("replicas")));
         let labels = entries("labels");
         Self {
             image: text(get("image")),
-            build: get("build").map(Build::from_canonical),
             command: list(get("command")),
-            entrypoint: list(get("entrypoint")),
-            environment: nullable(get("environment")),
-            env_file: items("env_file").filter_map(EnvFile::from_canonical).collect(),
             ports: items("ports").map(Port::from_canonical).collect(),
             volumes: items("volumes").map(Mount::from_canonical).collect(),
-            networks: entries("networks")
-                .map(|(key, value)| (key.clone(), value.clone()))
-                .collect(),
-            network_mode: text(get("network_mode")),
             depends_on: entries("depends_on")
                 .map(|(key, value)| (key.clone(), Dependency::from_canonical(value)))
                 .collect(),
             healthcheck: get("healthcheck").map(Healthcheck::from_canonical),
             replicas: number(replicas),
-            container_name: text(get("container_name")),
             labels: labels
                 .filter_map(|(key, value)| Some((key.clone(), text(Some(value))?)))
                 .collect(),
-            restart: text(get("restart")),
             stop_grace_period: duration(get("stop_grace_period")),
-            stop_signal: text(get("stop_signal")),
             profiles: list(get("profiles")).unwrap_or_default(),
-            extra_hosts: list(get("extra_hosts")).unwrap_or_default(),
-            configs: sources("configs"),
-            secrets: sources("secrets"),
             canonical,
         }
-    }
-}
-
-impl Build {
-    fn from_canonical(value: &Value) -> Self {
-        Self {
-            context: field(value, "context"),
-            dockerfile: field(value, "dockerfile"),
-            dockerfile_inline: field(value, "dockerfile_inline"),
-            target: field(value, "target"),
-            args: nullable(value.get("args")),
-        }
-    }
-}
-
-impl EnvFile {
-    fn from_canonical(value: &Value) -> Option<Self> {
-        if let Value::String(path) = value {
-            return Some(Self { path: path.clone(), required: true, format: None });
-        }
-        let required = value.get("required").and_then(Value::as_bool).unwrap_or(true);
-        Some(Self { path: field(value, "path")?, required, format: field(value, "format") })
     }
 }
 

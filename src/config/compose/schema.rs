@@ -281,7 +281,7 @@ impl<'a> Validator<'a> {
             _ => format!("{} must be {wanted}, not {}", place(path), node.kind_name()),
         };
         let span = match key {
-            Some(key) if node.span.range.is_empty() => key.clone(),
+            Some(key) if node.span.range().is_empty() => key.clone(),
             _ => node.span.clone(),
         };
         Violation { depth: path.depth(), message, span, label: "here", help: None }

@@ -102,7 +102,7 @@ fn written(node: &Node) -> Option<String> {
     if matches!(node.value, Value::String(_)) {
         return Some(text);
     }
-    let written = node.span.source.text.get(node.span.range.clone()).unwrap_or_default();
+    let written = node.span.text();
     let plain = !written.is_empty()
         && written.chars().all(|c| c.is_ascii_alphanumeric() || "+-._:".contains(c));
     Some(if plain { written.to_owned() } else { text })

@@ -189,7 +189,7 @@ fn differs<T: PartialEq>(
     let (first, second) = (first.as_ref()?, second.as_ref()?);
     (first.value != second.value).then(|| {
         // Point at the later one: that is where a reader learns of the contradiction.
-        let later = std::cmp::max_by_key(first, second, |at| at.span.range.start);
+        let later = std::cmp::max_by_key(first, second, |at| at.span.range().start);
         (what, later.span.clone())
     })
 }

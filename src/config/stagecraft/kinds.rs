@@ -28,7 +28,7 @@ impl<T> Spanned<T> {
     /// A value that no file holds.
     pub fn nowhere(value: T) -> Self {
         let source = Arc::new(Source { name: String::new(), text: String::new() });
-        Self { value, span: Span { source, range: 0..0 } }
+        Self { value, span: Span::new(&source, 0..0) }
     }
 }
 

@@ -90,9 +90,7 @@ impl Draft {
         }
         let document = match documents.into_iter().next() {
             Some(document) => document,
-            None if found.is_empty() => {
-                Node::new(Value::Null, &Span { source: source.clone(), range: 0..0 })
-            }
+            None if found.is_empty() => Node::new(Value::Null, &Span::new(&source, 0..0)),
             None => return Err(found),
         };
         let mut problems = Problems::default();
@@ -162,7 +160,7 @@ fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
 pub(super) fn sort(name: &str, problems: &mut [Diagnostic]) {
     problems.sort_by_cached_key(|problem| {
         let at = problem.at.as_deref().map(|(span, _)| {
-            (span.source.name != name, span.source.name.clone(), span.range.start)
+            (span.source.name != name, span.source.name.clone(), span.range().start)
         });
         (at.is_none(), at, problem.message.clone())
     });

@@ -39,8 +39,7 @@ fn shown(problems: &[Diagnostic]) -> String {
 fn brief(problems: &[Diagnostic]) -> String {
     let lines = problems.iter().map(|problem| {
         let at = problem.at.as_deref().map_or(String::from("-"), |(span, label)| {
-            let line = span.source.text[..span.range.start].matches('\n').count() + 1;
-            format!("{line} `{}` {label}", &span.source.text[span.range.clone()])
+            format!("{} `{}` {label}", span.line(), span.text())
         });
         let help = problem.help.as_deref().unwrap_or("-");
         format!("{at} | {} | {} | {help}\n", problem.code, problem.message)

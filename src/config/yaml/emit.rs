@@ -19,7 +19,8 @@ pub fn emit(value: &Value) -> String {
 
 /// An entry of a document in block style, as `emit` writes it where it lies `indent` deep.
 pub fn emit_entry(key: &str, map: &Map<String, Value>, indent: usize) -> String {
-    let mut out = String::new();
+    // About what an entry is long.
+    let mut out = String::with_capacity(1024);
     pad(indent, &mut out);
     text(key, &mut out);
     if map.is_empty() {
@@ -148,25 +149,29 @@ fn text(string: &str, out: &mut String) {
 /// Whether unquoted text means this string to every reader. Refuses more than it must: a quote
 /// too many costs nothing.
 fn is_plain(string: &str) -> bool {
-    let Some(first) = string.chars().next() else { return false };
-    let word = (first.is_ascii_alphabetic() || matches!(first, '_' | '/' | '$'))
-        || (first == '.' && string.starts_with("./"));
-    let calm = string
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || b"_/.- :=@+,${}()?;~<>".contains(&byte));
+    let bytes = string.as_bytes();
+    let begins = match bytes {
+        [b'a'..=b'z' | b'A'..=b'Z' | b'_' | b'/' | b'$', ..] => true,
+        [b'.', rest @ ..] => rest.starts_with(b"/"),
+        _ => false,
+    };
     // `:` and braces start something in other places; `=` alone is a YAML 1.1 tag.
-    word && calm
-        && !string.contains(": ")
-        && !string.contains(" #")
-        && !string.ends_with([' ', ':'])
+    let calm = |byte: &u8| {
+        matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' | b'/' | b'.' | b'-' | b' '
+            | b':' | b'=' | b'@' | b'+' | b',' | b'$' | b'{' | b'}' | b'(' | b')' | b'?' | b';'
+            | b'~' | b'<' | b'>')
+    };
+    begins
+        && bytes.iter().all(calm)
+        && !bytes.windows(2).any(|pair| pair == b": ")
+        && !bytes.ends_with(b" ")
+        && !bytes.ends_with(b":")
         && !is_word_with_meaning(string)
 }
 
 fn is_word_with_meaning(string: &str) -> bool {
-    matches!(
-        string.to_ascii_lowercase().as_str(),
-        "y" | "n" | "yes" | "no" | "on" | "off" | "true" | "false" | "null"
-    )
+    const WORDS: [&str; 9] = ["y", "n", "yes", "no", "on", "off", "true", "false", "null"];
+    WORDS.iter().any(|word| string.eq_ignore_ascii_case(word))
 }
 
 fn is_printable(c: char) -> bool {

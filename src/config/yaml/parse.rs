@@ -122,7 +122,7 @@ fn empty_tag(source: &Arc<Source>, start: usize) -> Option<Stop> {
     parser.set_encoding(libyaml_safer::Encoding::Utf8);
     let stop = |message: &str, at: usize| {
         let at = start + at;
-        let span = Span { source: source.clone(), range: at..at + 1 };
+        let span = Span::new(source, at..at + 1);
         Box::new(Diagnostic::error("yaml::tag", message).at(&span, "here"))
     };
     loop {
@@ -396,8 +396,7 @@ impl Builder<'_, '_, '_> {
     }
 
     fn duplicate(&mut self, key: &str, at: &Span, first: Option<&Span>) {
-        let line = |first: &Span| first.source.text[..first.range.start].matches('\n').count() + 1;
-        let message = match first.map(line) {
+        let message = match first.map(Span::line) {
             Some(line) => format!("key `{key}` is already defined at line {line}"),
             None => format!("key `{key}` is already defined"),
         };
@@ -423,13 +422,13 @@ impl Builder<'_, '_, '_> {
 
     fn point(&self, at: usize) -> Span {
         let width = self.source.text[at..].chars().next().filter(|c| *c != '\n');
-        Span { source: self.source.clone(), range: at..at + width.map_or(0, char::len_utf8) }
+        Span::new(self.source, at..at + width.map_or(0, char::len_utf8))
     }
 
     fn span(&self, at: At) -> Span {
         let (start, end) = (self.byte(at.start), self.byte(at.end));
         let text = &self.source.text[start..end.max(start)];
-        Span { source: self.source.clone(), range: start..start + text.trim_end().len() }
+        Span::new(self.source, start..start + text.trim_end().len())
     }
 
     fn first_line(&self, start: At, end: At) -> Span {
@@ -441,7 +440,7 @@ impl Builder<'_, '_, '_> {
         let blank = rest.len() - rest.trim_start_matches(' ').len();
         let flow = line.starts_with(['[', '{']) && rest[blank..].starts_with([']', '}']);
         let width = line.len() + if flow { blank + 1 } else { 0 };
-        Span { source: self.source.clone(), range: start..start + width }
+        Span::new(self.source, start..start + width)
     }
 }
 
