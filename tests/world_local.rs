@@ -285,8 +285,8 @@ async fn a_probe_reads_what_docker_lists() {
     assert_eq!((found.name.as_str(), found.restart.as_str()), ("shop-it's-api-1", "on-failure:3"));
     assert!(found.ours && found.networks.len() == 2 && found.number == 1);
     // The engine's own name for it, the beginning of its id, is left out.
-    assert_eq!(found.aliases["a"].iter().collect::<Vec<_>>(), ["api"]);
-    assert!(found.aliases["b"].is_empty());
+    assert_eq!(found.networks["a"].iter().collect::<Vec<_>>(), ["api"]);
+    assert!(found.networks["b"].is_empty());
     assert_eq!((found.health, found.memory), (Some(Health::Healthy), 64 << 20));
     assert!(state.networks["n"].ours && !state.volumes["v"].ours);
     let images: Vec<&str> = state.images.keys().map(String::as_str).collect();

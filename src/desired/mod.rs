@@ -1,7 +1,6 @@
 //! The compiler: a configuration and its Compose project into the desired graph. Pure: what it needs
 //! to know of the world is handed to it as `Facts`.
 
-mod edges;
 mod placement;
 mod render;
 mod rendered;
@@ -24,11 +23,12 @@ use crate::model::{
     Protection, Resource, Site, Spec, VolumeSpec, stamp,
 };
 
+use placement::{Placed, Places};
 use render::Scene;
 use rendered::{Rendered, Renderings};
+use routes::Traffic;
 
-pub use placement::{Placement, Places};
-pub use routes::Traffic;
+pub use placement::Placement;
 pub use variables::Variables;
 
 /// Mode of the rendered Compose file: it holds no secret, but it is nobody's business either.
@@ -93,7 +93,6 @@ pub fn compile(
             .traffic
             .connect(blueprint, facts, &scene.places, &mut resources)
             .map_err(|problem| vec![problem])?;
-        edges::connect(blueprint, project, &scene.places, &mut resources);
         return Ok(Desired {
             site: blueprint.site.clone(),
             version: facts.version.clone(),
@@ -121,26 +120,26 @@ struct Part {
     problems: Vec<Diagnostic>,
 }
 
-/// All hosts in order, in as many parts as this machine works on at once.
+/// All hosts, in as many parts as this machine works on at once.
 fn parts<'a>(scene: &'a Scene<'a>) -> Vec<Part> {
     let hosts: Vec<&str> = scene.blueprint.hosts.keys().map(String::as_str).collect();
-    let at_once = thread::available_parallelism().map_or(1, NonZero::get);
-    let size = hosts.len().div_ceil(at_once).max(1);
-    let (own, others) = hosts.split_at(size.min(hosts.len()));
+    let at_once = thread::available_parallelism().map_or(1, NonZero::get).min(hosts.len()).max(1);
+    // Hosts of one role are much alike and mostly stand together: each part gets some of them.
+    let share = |first: usize| hosts.iter().copied().skip(first).step_by(at_once);
     thread::scope(|scope| {
         let others: Vec<_> =
-            others.chunks(size).map(|hosts| scope.spawn(|| part(scene, hosts))).collect();
-        let own = part(scene, own);
+            (1..at_once).map(|at| scope.spawn(move || part(scene, share(at)))).collect();
+        let own = part(scene, share(0));
         let others = others.into_iter().map(|part| part.join());
         let others = others.map(|part| part.unwrap_or_else(|panic| resume_unwind(panic)));
         iter::once(own).chain(others).collect()
     })
 }
 
-fn part<'a>(scene: &'a Scene<'a>, hosts: &[&str]) -> Part {
+fn part<'a>(scene: &'a Scene<'a>, hosts: impl Iterator<Item = &'a str>) -> Part {
     let renderings = Renderings::default();
     let mut compiler = Compiler { scene, renderings, part: Part::default() };
-    hosts.iter().for_each(|host| compiler.host(host));
+    hosts.for_each(|host| compiler.host(host));
     compiler.part
 }
 
@@ -154,11 +153,10 @@ struct Compiler<'a> {
 impl<'a> Compiler<'a> {
     /// Everything on one host; nothing where nothing is placed on it.
     fn host(&mut self, host: &str) {
-        let names: Vec<&'a str> = self.scene.places.on_host(host).collect();
-        if names.is_empty() {
+        let Scene { blueprint, project, places, .. } = self.scene;
+        if places.on_host(host).next().is_none() {
             return;
         }
-        let Scene { blueprint, project, .. } = self.scene;
         let site = &blueprint.site;
         let ground = Address::host(host);
         self.add(ground.clone(), Spec::Host(HostSpec { directory: site.directory() }), []);
@@ -172,29 +170,28 @@ impl<'a> Compiler<'a> {
             self.add(address.clone(), Spec::Env(EnvSpec { path, source }), [ground.clone()]);
             base.insert(address);
         }
-        let mut services: BTreeMap<&str, Rc<Rendered>> = BTreeMap::new();
-        for name in names {
-            match self.renderings.of(self.scene, host, name) {
-                Ok(rendered) => {
-                    services.insert(name, rendered);
-                }
+        let mut services: Vec<(&Placed, Rc<Rendered>)> = Vec::new();
+        for placed in places.on_host(host) {
+            match self.renderings.of(self.scene, host, placed) {
+                Ok(rendered) => services.push((placed, rendered)),
                 Err(problem) => self.part.problems.push(problem),
             }
         }
-        let text = stamp::stamped(&render::file(&self.scene.sections, site, &services));
+        let rendered = || services.iter().map(|(_, rendered)| rendered.as_ref());
+        let text = stamp::stamped(&render::file(&self.scene.sections, site, rendered));
         let file = Address::file(host, COMPOSE_FILE);
         let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
         let plugin = Address::file(host, PLUGIN_FILE);
-        let by_plugin = |name: &&str| blueprint.placements[*name].by_plugin;
-        if let (Some(content), true) = (&blueprint.plugin, services.keys().any(by_plugin)) {
+        let by_plugin = services.iter().any(|(placed, _)| placed.placement.by_plugin);
+        if let (Some(content), true) = (&blueprint.plugin, by_plugin) {
             let (path, content) = (site.path(PLUGIN_FILE), content.clone());
             let spec = FileSpec { path, mode: PLUGIN_MODE, content };
             self.add(plugin.clone(), Spec::File(spec), [ground.clone()]);
         }
-        let networks = render::own_networks(project, &services);
+        let networks = render::own_networks(project, rendered);
         let networks: BTreeMap<&str, Address> =
             networks.map(|key| (key, Address::network(host, key))).collect();
         for (key, address) in &networks {
@@ -203,7 +200,7 @@ impl<'a> Compiler<'a> {
             let spec = NetworkSpec { name: network.name.clone(), definition };
             self.add(address.clone(), Spec::Network(spec), [ground.clone()]);
         }
-        let volumes = render::own_volumes(project, &services);
+        let volumes = render::own_volumes(project, rendered);
         let volumes: BTreeMap<&str, Address> =
             volumes.map(|key| (key, Address::volume(host, key))).collect();
         for (key, address) in &volumes {
@@ -212,14 +209,25 @@ impl<'a> Compiler<'a> {
             let spec = VolumeSpec { name: volume.name.clone(), definition };
             self.add(address.clone(), Spec::Volume(spec), [ground.clone()]);
         }
-        for (name, rendered) in &services {
+        for (placed, rendered) in &services {
             let mut after = base.clone();
             if rendered.spec.rollout.plugin.is_some() {
                 after.insert(plugin.clone());
             }
             after.extend(rendered.networks.iter().filter_map(|key| networks.get(&**key).cloned()));
             after.extend(rendered.volumes.iter().filter_map(|key| volumes.get(&**key).cloned()));
-            self.add(Address::service(host, name), Spec::Service(rendered.spec.clone()), after);
+            // What runs here, too, is waited for here, and anything else on all its hosts. Tiers need
+            // no edges: the order knows them.
+            for dependency in places.dependencies(placed) {
+                if dependency.is_on(host) {
+                    after.insert(Address::service(host, dependency.name));
+                } else {
+                    let everywhere = dependency.placement.hosts.iter();
+                    after.extend(everywhere.map(|on| Address::service(on, dependency.name)));
+                }
+            }
+            let address = Address::service(host, placed.name);
+            self.add(address, Spec::Service(rendered.spec.clone()), after);
         }
     }
 

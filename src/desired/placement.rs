@@ -4,8 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::edges::dependencies;
-use crate::config::compose::{Condition, Project};
+use crate::config::compose::{Condition, Project, Service};
 use crate::model::{OnFailure, RolloutOrder, Tier};
 
 /// A service's place.
@@ -41,103 +40,121 @@ pub struct Placement {
     pub release_command: Vec<String>,
 }
 
-/// What every service needs to know of the others, worked out once: asked for service by service it
-/// would cost their number squared.
+/// A service that has a place, and what it needs to know of the others.
+pub struct Placed<'a> {
+    pub name: &'a str,
+    pub service: &'a Service,
+    pub placement: &'a Placement,
+    /// Whether a service on a host that this one does not run on depends on it.
+    pub is_needed_elsewhere: bool,
+    /// Whether others wait for it to end: it is a job, and its end is no failure.
+    pub completes: bool,
+    /// The tier in which it really is: that of its role, or a later one that it depends on.
+    pub tier: Tier,
+    hosts: BTreeSet<&'a str>,
+    /// Those that it depends on, by their places in the order of names.
+    dependencies: Vec<usize>,
+}
+
+impl Placed<'_> {
+    /// Whether it runs on a host.
+    pub fn is_on(&self, host: &str) -> bool {
+        self.hosts.contains(host)
+    }
+}
+
+/// The services that have places. What follows from all of them together is worked out once: asked for
+/// service by service it would cost their number squared.
 pub struct Places<'a> {
-    /// The services of each host.
-    by_host: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    hosts: BTreeMap<&'a str, BTreeSet<&'a str>>,
-    needed_elsewhere: BTreeSet<&'a str>,
-    jobs: BTreeSet<&'a str>,
-    tiers: BTreeMap<&'a str, Tier>,
+    /// In the order of their names.
+    services: Vec<Placed<'a>>,
+    by_host: BTreeMap<&'a str, Vec<usize>>,
 }
 
 impl<'a> Places<'a> {
     /// What the placements of a project's services come to.
     pub fn new(placements: &'a BTreeMap<String, Placement>, project: &'a Project) -> Self {
-        let hosts: BTreeMap<&str, BTreeSet<&str>> = placements
-            .iter()
-            .map(|(name, place)| (name.as_str(), place.hosts.iter().map(String::as_str).collect()))
-            .collect();
-        let mut by_host: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        let mut needed_elsewhere = BTreeSet::new();
-        for (name, on) in &hosts {
-            for host in on {
-                by_host.entry(host).or_default().insert(name);
-            }
-            for dependency in dependencies(project, name) {
-                if hosts.get(dependency).is_some_and(|there| !on.is_subset(there)) {
-                    needed_elsewhere.insert(dependency);
-                }
-            }
-        }
         let awaited = project.services.values().flat_map(|service| &service.depends_on);
-        let jobs = awaited
+        let jobs: BTreeSet<&str> = awaited
             .filter(|(_, dependency)| dependency.condition == Condition::Completed)
             .map(|(name, _)| name.as_str())
             .collect();
-        let mut tiers = BTreeMap::new();
-        for name in hosts.keys() {
-            tier(placements, project, name, &mut tiers);
+        let placed = placements
+            .iter()
+            .filter_map(|(name, placement)| Some((name, placement, project.services.get(name)?)));
+        let mut services: Vec<Placed> = placed
+            .map(|(name, placement, service)| Placed {
+                name,
+                service: service.as_ref(),
+                placement,
+                is_needed_elsewhere: false,
+                completes: jobs.contains(name.as_str()),
+                tier: placement.tier,
+                hosts: placement.hosts.iter().map(String::as_str).collect(),
+                dependencies: Vec::new(),
+            })
+            .collect();
+        let mut by_host: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for at in 0..services.len() {
+            for host in &services[at].hosts {
+                by_host.entry(host).or_default().push(at);
+            }
+            for name in services[at].service.depends_on.keys() {
+                let Some(on) = position(&services, name) else { continue };
+                services[at].dependencies.push(on);
+                let elsewhere = !services[at].hosts.is_subset(&services[on].hosts);
+                services[on].is_needed_elsewhere |= elsewhere;
+            }
         }
-        Self { by_host, hosts, needed_elsewhere, jobs, tiers }
+        for at in in_order(&services) {
+            let awaited = services[at].dependencies.iter().map(|on| services[*on].tier);
+            services[at].tier = awaited.fold(services[at].tier, Tier::max);
+        }
+        Self { services, by_host }
+    }
+
+    /// A service by its name.
+    pub fn get(&self, name: &str) -> Option<&Placed<'a>> {
+        position(&self.services, name).map(|at| &self.services[at])
     }
 
     /// The services of a host.
-    pub fn on_host(&self, host: &str) -> impl Iterator<Item = &'a str> {
-        self.by_host.get(host).into_iter().flatten().copied()
+    pub fn on_host(&self, host: &str) -> impl Iterator<Item = &Placed<'a>> {
+        self.by_host.get(host).into_iter().flatten().map(|at| &self.services[*at])
     }
 
-    /// Whether a service runs on a host.
-    pub fn is_on(&self, service: &str, host: &str) -> bool {
-        self.hosts.get(service).is_some_and(|hosts| hosts.contains(host))
-    }
-
-    /// Whether a service runs anywhere.
-    pub fn is_placed(&self, service: &str) -> bool {
-        self.hosts.contains_key(service)
-    }
-
-    /// Whether a service on a host that this one does not run on depends on it.
-    pub fn is_needed_elsewhere(&self, service: &str) -> bool {
-        self.needed_elsewhere.contains(service)
-    }
-
-    /// Whether others wait for a service to end: it is a job, and its end is no failure.
-    pub fn completes(&self, service: &str) -> bool {
-        self.jobs.contains(service)
-    }
-
-    /// The tier in which a service really is: that of its role, or a later one that it depends on.
-    pub fn tier(&self, service: &str) -> Tier {
-        self.tiers.get(service).copied().unwrap_or(Tier::Application)
+    /// The services that one depends on.
+    pub fn dependencies(&self, placed: &Placed) -> impl Iterator<Item = &Placed<'a>> {
+        placed.dependencies.iter().map(|at| &self.services[*at])
     }
 }
 
-fn tier<'a>(
-    placements: &'a BTreeMap<String, Placement>,
-    project: &'a Project,
-    name: &'a str,
-    known: &mut BTreeMap<&'a str, Tier>,
-) {
-    // Depth first without recursion: chains may be long. Nothing is gone into twice, so that a
-    // circle, which the loader refuses, would end here, too.
-    let (mut open, mut entered) = (vec![name], BTreeSet::new());
-    while let Some(name) = open.last().copied() {
-        let placed = || {
-            dependencies(project, name)
-                .into_iter()
-                .filter(|dependency| placements.contains_key(*dependency))
-        };
-        let unknown: Vec<&str> = placed().filter(|name| !known.contains_key(name)).collect();
-        if unknown.is_empty() || !entered.insert(name) {
-            let own = placements.get(name).map_or(Tier::Application, |place| place.tier);
-            let latest = placed().filter_map(|dependency| known.get(dependency)).max();
-            let tier = latest.map_or(own, |latest| own.max(*latest));
-            known.insert(name, tier);
-            open.pop();
-        } else {
-            open.extend(unknown);
+fn position(services: &[Placed], name: &str) -> Option<usize> {
+    services.binary_search_by(|placed| placed.name.cmp(name)).ok()
+}
+
+/// The services, each after those that it depends on.
+fn in_order(services: &[Placed]) -> Vec<usize> {
+    let (mut order, mut is_done) = (Vec::new(), vec![false; services.len()]);
+    let mut entered = is_done.clone();
+    for first in 0..services.len() {
+        // Depth first without recursion: chains may be long. Nothing is gone into twice, so that a
+        // circle, which the loader refuses, would end here, too.
+        let mut open = vec![first];
+        while let Some(at) = open.last().copied() {
+            let before = services[at].dependencies.iter().copied();
+            let before: Vec<usize> = before.filter(|on| !is_done[*on]).collect();
+            if before.is_empty() || entered[at] {
+                open.pop();
+                if !is_done[at] {
+                    order.push(at);
+                }
+                is_done[at] = true;
+            } else {
+                entered[at] = true;
+                open.extend(before);
+            }
         }
     }
+    order
 }

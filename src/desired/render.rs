@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
 
 use super::rendered::Rendered;
-use super::{Blueprint, Facts, Places, Traffic, edges};
+use super::{Blueprint, Facts, Placed, Places, Traffic};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
@@ -24,6 +23,9 @@ pub struct Scene<'a> {
     pub traffic: Traffic,
 }
 
+/// The keys of a service that its host's Compose file doesn't have as they are.
+const ASIDE: [&str; 6] = ["build", "depends_on", "develop", "profiles", "pull_policy", "scale"];
+
 /// What of its host a service's definition depends on.
 #[derive(PartialEq)]
 pub struct Surroundings<'a> {
@@ -39,16 +41,16 @@ pub struct Surroundings<'a> {
 
 impl<'a> Surroundings<'a> {
     /// What a host is to a service.
-    pub fn of(scene: &'a Scene, host: &str, name: &str) -> Result<Self, Diagnostic> {
-        let Scene { blueprint, project, facts, places, traffic, .. } = scene;
-        let dependencies = edges::dependencies(project, name).into_iter();
-        let published = published_for_others(places, project, name);
-        let routed = traffic.published(host, name, &project.services[name].canonical);
+    pub fn of(scene: &'a Scene, host: &str, placed: &Placed) -> Result<Self, Diagnostic> {
+        let Scene { blueprint, facts, places, traffic, .. } = scene;
+        let published = published_for_others(placed);
+        let routed = traffic.published(host, placed);
         let ip = match published.is_empty() && routed.is_empty() {
             true => None,
             false => Some(mesh_ip(blueprint, facts, host)?),
         };
-        let beside = dependencies.filter(|dependency| places.is_on(dependency, host)).collect();
+        let beside = places.dependencies(placed).filter(|dependency| dependency.is_on(host));
+        let beside = beside.map(|dependency| dependency.name).collect();
         Ok(Self { beside, published, routed, ip })
     }
 
@@ -71,35 +73,34 @@ impl<'a> Surroundings<'a> {
 pub fn service(
     scene: &Scene,
     host: &str,
-    name: &str,
+    placed: &Placed,
     surroundings: &Surroundings,
 ) -> Result<Object, Diagnostic> {
     let Scene { blueprint, project, facts, places, traffic, .. } = scene;
-    let placement = &blueprint.placements[name];
-    let mut definition = project.services[name].canonical.clone();
-    let awaited = definition.remove("depends_on");
-    for key in ["build", "profiles", "pull_policy", "scale", "develop"] {
-        definition.remove(key);
-    }
-    definition.insert("image".into(), image(blueprint, project, facts, name)?.into());
-    refuse_project_files(project, name)?;
+    let Placed { name, service, placement, .. } = *placed;
+    let canonical = service.canonical.iter().filter(|(key, _)| !ASIDE.contains(&key.as_str()));
+    let mut definition: Object =
+        canonical.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let awaited = service.canonical.get("depends_on");
+    definition.insert("image".into(), image(blueprint, project, facts, placed)?.into());
+    refuse_project_files(project, placed)?;
     let replicas = placement.replicas.map(u64::from);
-    let replicas = replicas.or(project.services[name].replicas).unwrap_or(1);
+    let replicas = replicas.or(service.replicas).unwrap_or(1);
     set(&mut definition, "deploy", "replicas", replicas.into());
 
     let mut kept = Map::new();
-    for dependency in edges::dependencies(project, name) {
-        if surroundings.beside.contains(&dependency) {
-            let entry = awaited.as_ref().and_then(|awaited| awaited.get(dependency));
-            kept.extend(entry.map(|entry| (dependency.to_owned(), entry.clone())));
-        } else if let Some(elsewhere) = blueprint.placements.get(dependency) {
-            let mut addresses = Vec::new();
-            for other in &elsewhere.hosts {
-                let ip = mesh_ip(blueprint, facts, other)?;
-                addresses.push(format!("{dependency}={ip}").into());
-            }
-            push(&mut definition, "extra_hosts", addresses);
+    for dependency in places.dependencies(placed) {
+        let other = dependency.name;
+        if surroundings.beside.contains(&other) {
+            let entry = awaited.and_then(|awaited| awaited.get(other));
+            kept.extend(entry.map(|entry| (other.to_owned(), entry.clone())));
+            continue;
         }
+        let mut addresses = Vec::new();
+        for host in &dependency.placement.hosts {
+            addresses.push(format!("{other}={}", mesh_ip(blueprint, facts, host)?).into());
+        }
+        push(&mut definition, "extra_hosts", addresses);
     }
     if !kept.is_empty() {
         definition.insert("depends_on".into(), kept.into());
@@ -107,7 +108,7 @@ pub fn service(
     if !surroundings.published.is_empty() {
         let same = |port: u16| Some(port.to_string());
         push(&mut definition, "ports", surroundings.ports(&surroundings.published, same));
-    } else if places.is_needed_elsewhere(name) {
+    } else if placed.is_needed_elsewhere {
         let message = format!(
             "service `{name}` runs on {host} and services on other hosts depend on it, but it \
              names no port"
@@ -158,12 +159,13 @@ fn image(
     blueprint: &Blueprint,
     project: &Project,
     facts: &Facts,
-    name: &str,
+    placed: &Placed,
 ) -> Result<String, Diagnostic> {
+    let name = placed.name;
     let refuse = |message: String, help: &str| {
         Err(point(project, name, Diagnostic::error("render::image", message)).help(help))
     };
-    match (&project.services[name].image, &blueprint.registry, &facts.version) {
+    match (&placed.service.image, &blueprint.registry, &facts.version) {
         (Some(image), _, _) if image.contains("${") => refuse(
             format!("the image of `{name}` depends on a value that only the host knows: {image}"),
             "set the variable under `variables:` of the environment, or with --version",
@@ -182,10 +184,11 @@ fn image(
 }
 
 /// Files of the project's folder do not exist on hosts.
-fn refuse_project_files(project: &Project, name: &str) -> Result<(), Diagnostic> {
+fn refuse_project_files(project: &Project, placed: &Placed) -> Result<(), Diagnostic> {
     use crate::config::compose::MountKind;
     let relative = |path: &str| path.starts_with('.') && !path.starts_with("/");
-    let mounts = project.services[name].volumes.iter();
+    let name = placed.name;
+    let mounts = placed.service.volumes.iter();
     let mut bound = mounts
         .filter(|mount| mount.kind == MountKind::Bind)
         .filter_map(|mount| mount.source.as_deref())
@@ -223,11 +226,11 @@ pub(super) fn mesh_ip(
 }
 
 /// The container ports that a service's hosts publish on their mesh addresses, for dependants on other hosts.
-pub fn published_for_others(places: &Places, project: &Project, name: &str) -> Vec<u16> {
-    if !places.is_needed_elsewhere(name) {
+pub fn published_for_others(placed: &Placed) -> Vec<u16> {
+    let service = placed.service;
+    if !placed.is_needed_elsewhere {
         return Vec::new();
     }
-    let service = &project.services[name];
     let exposed = service.canonical.get("expose").and_then(Value::as_array).into_iter().flatten();
     let exposed = exposed.filter_map(|port| {
         let text = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
@@ -247,23 +250,23 @@ pub fn published_for_others(places: &Places, project: &Project, name: &str) -> V
 }
 
 /// The keys of the networks that services are on and Stagecraft makes.
-pub fn own_networks<'a>(
+pub fn own_networks<'a, 'r, I: Iterator<Item = &'r Rendered>>(
     project: &'a Project,
-    services: &BTreeMap<&str, Rc<Rendered>>,
+    services: impl Fn() -> I,
 ) -> impl Iterator<Item = &'a str> {
-    let used = |key: &String| services.values().any(|service| service.networks.contains(key));
+    let used = move |key: &&String| services().any(|service| service.networks.contains(*key));
     let own = project.networks.iter().filter(|(_, network)| !network.external);
-    own.map(|(key, _)| key).filter(move |key| used(key)).map(String::as_str)
+    own.map(|(key, _)| key).filter(used).map(String::as_str)
 }
 
 /// The keys of the volumes that services mount and Stagecraft makes.
-pub fn own_volumes<'a>(
+pub fn own_volumes<'a, 'r, I: Iterator<Item = &'r Rendered>>(
     project: &'a Project,
-    services: &BTreeMap<&str, Rc<Rendered>>,
+    services: impl Fn() -> I,
 ) -> impl Iterator<Item = &'a str> {
-    let used = |key: &String| services.values().any(|service| service.volumes.contains(key));
+    let used = move |key: &&String| services().any(|service| service.volumes.contains(*key));
     let own = project.volumes.iter().filter(|(_, volume)| !volume.external);
-    own.map(|(key, _)| key).filter(move |key| used(key)).map(String::as_str)
+    own.map(|(key, _)| key).filter(used).map(String::as_str)
 }
 
 /// The keys of the volumes that a definition mounts.
@@ -308,11 +311,15 @@ impl Sections {
 }
 
 /// The Compose file's text: the services, and of the other sections what they use.
-pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rc<Rendered>>) -> String {
-    let networks = services.values().flat_map(|service| &service.networks);
+pub fn file<'r, I: Iterator<Item = &'r Rendered>>(
+    sections: &Sections,
+    site: &Site,
+    services: impl Fn() -> I,
+) -> String {
+    let networks = services().flat_map(|service| &service.networks);
     let networks: BTreeSet<&str> = networks.map(String::as_str).collect();
     let sourced = |section: &str| -> BTreeSet<&str> {
-        let definitions = services.values().map(|service| &service.spec.definition);
+        let definitions = services().map(|service| &service.spec.definition);
         let entries = definitions.filter_map(|definition| definition.get(section)?.as_array());
         entries.flatten().filter_map(|entry| entry.get("source")?.as_str()).collect()
     };
@@ -323,8 +330,9 @@ pub fn file(sections: &Sections, site: &Site, services: &BTreeMap<&str, Rc<Rende
     before.extend(sections.used("secrets", &sourced("secrets")));
     // The services' entries are written already; in the order of keys, volumes alone follow them.
     let mut text = yaml::emit(&before.into());
+    text.reserve(services().map(|service| service.entry.len()).sum::<usize>() + 1024);
     text.push_str("services:\n");
-    text.extend(services.values().map(|service| service.entry.as_str()));
+    text.extend(services().map(|service| service.entry.as_str()));
     let volumes = sections.used("volumes", &sourced("volumes"));
     if !volumes.is_empty() {
         text.push_str(&yaml::emit(&volumes.into()));

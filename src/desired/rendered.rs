@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Placed;
 use super::render::{self, Scene, Surroundings};
 use super::rollout;
 use crate::config::compose::references_of;
@@ -42,36 +43,40 @@ impl<'a> Renderings<'a> {
         &mut self,
         scene: &'a Scene,
         host: &str,
-        name: &'a str,
+        placed: &Placed<'a>,
     ) -> Result<Rc<Rendered>, Diagnostic> {
-        let surroundings = Surroundings::of(scene, host, name)?;
-        if let Some((known, rendered)) = self.newest.get(name)
+        let surroundings = Surroundings::of(scene, host, placed)?;
+        if let Some((known, rendered)) = self.newest.get(placed.name)
             && *known == surroundings
         {
             return Ok(rendered.clone());
         }
-        let definition = render::service(scene, host, name, &surroundings)?;
-        let rendered = Rc::new(rendered(scene, name, definition)?);
-        self.newest.insert(name, (surroundings, rendered.clone()));
+        let definition = render::service(scene, host, placed, &surroundings)?;
+        let rendered = Rc::new(rendered(scene, placed, definition)?);
+        self.newest.insert(placed.name, (surroundings, rendered.clone()));
         Ok(rendered)
     }
 }
 
 /// A service with a definition, which its digest completes.
-fn rendered(scene: &Scene, name: &str, mut definition: Object) -> Result<Rendered, Diagnostic> {
-    let Scene { blueprint, project, places, .. } = scene;
-    let others = !render::published_for_others(places, project, name).is_empty();
-    let rollout = rollout::spec(blueprint, project, name, &definition, others)?;
+fn rendered(
+    scene: &Scene,
+    placed: &Placed,
+    mut definition: Object,
+) -> Result<Rendered, Diagnostic> {
+    let Scene { blueprint, project, .. } = scene;
+    let rollout = rollout::spec(blueprint, project, placed, &definition)?;
     let fingerprint = fingerprint(&definition);
     render::label(&mut definition, &fingerprint);
-    let on = networks(&definition);
+    let on: Option<BTreeSet<String>> =
+        networks(&definition).map(|keys| keys.into_iter().map(str::to_owned).collect());
     let docker_name = |key: &String| match project.networks.get(key) {
         Some(network) => network.name.clone(),
         None => key.clone(),
     };
     let text = |key: &str| Some(definition.get(key)?.as_str()?.to_owned());
     let spec = ServiceSpec {
-        service: name.to_owned(),
+        service: placed.name.to_owned(),
         fingerprint,
         image: text("image").unwrap_or_default(),
         pin: None,
@@ -84,13 +89,13 @@ fn rendered(scene: &Scene, name: &str, mut definition: Object) -> Result<Rendere
             false => EnvUse::Keys(references_of(&definition)),
         },
         rollout,
-        tier: places.tier(name),
-        completes: places.completes(name),
-        release_command: blueprint.placements[name].release_command.clone(),
+        tier: placed.tier,
+        completes: placed.completes,
+        release_command: placed.placement.release_command.clone(),
         definition,
     };
     Ok(Rendered {
-        entry: yaml::emit_entry(name, &spec.definition, INDENT),
+        entry: yaml::emit_entry(placed.name, &spec.definition, INDENT),
         networks: on.unwrap_or_default(),
         volumes: render::volumes(&spec.definition).map(str::to_owned).collect(),
         spec: Arc::new(spec),

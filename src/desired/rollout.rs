@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::render::point;
-use super::{Blueprint, PLUGIN_FILE, routes};
+use super::render::{point, published_for_others};
+use super::{Blueprint, PLUGIN_FILE, Placed, routes};
 use crate::config::compose::{Healthcheck, MountKind, Project, Service};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::{Object, RolloutOrder, RolloutSpec};
@@ -22,13 +22,11 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 pub fn spec(
     blueprint: &Blueprint,
     project: &Project,
-    name: &str,
+    placed: &Placed,
     definition: &Object,
-    published_for_others: bool,
 ) -> Result<RolloutSpec, Diagnostic> {
-    let service = &project.services[name];
-    let placement = &blueprint.placements[name];
-    let hindrance = hindrance(definition, published_for_others);
+    let Placed { name, service, placement, .. } = *placed;
+    let hindrance = hindrance(definition, !published_for_others(placed).is_empty());
     let risk = || single_writer(service, definition);
     let (order, reason) = match (placement.order, hindrance) {
         (Some(RolloutOrder::StartFirst), Some(reason)) => {

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use super::render::{mesh_ip, point, push};
-use super::{Blueprint, Facts, Places, traefik};
+use super::{Blueprint, Facts, Placed, Places, traefik};
 use crate::config::compose::{Project, references};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::definition::networks;
@@ -91,10 +91,11 @@ impl Traffic {
     }
 
     /// The container ports that a service's host publishes on its mesh address, for gateways on others.
-    pub fn published(&self, host: &str, name: &str, definition: &Object) -> Vec<u16> {
-        let (Some(gate), Some(routes)) = (&self.proxy, self.routed.get(name)) else {
+    pub fn published(&self, host: &str, placed: &Placed) -> Vec<u16> {
+        let (Some(gate), Some(routes)) = (&self.proxy, self.routed.get(placed.name)) else {
             return Vec::new();
         };
+        let definition = &placed.service.canonical;
         if gate.hosts.iter().all(|gateway| gate.is_beside(gateway, host, definition)) {
             return Vec::new();
         }
@@ -112,8 +113,11 @@ impl Traffic {
     ) -> Result<(), Diagnostic> {
         let Some(gate) = &self.proxy else { return Ok(()) };
         for (name, routes) in &self.routed {
-            let serving: Vec<&String> =
-                blueprint.hosts.keys().filter(|h| places.is_on(name, h)).collect();
+            let serving: Vec<&String> = blueprint
+                .hosts
+                .keys()
+                .filter(|h| places.get(name).is_some_and(|placed| placed.is_on(h)))
+                .collect();
             for gateway in &gate.hosts {
                 let mut sources = BTreeMap::new();
                 let mut after = BTreeSet::from([Address::host(gateway)]);
@@ -159,7 +163,7 @@ impl Gate {
     /// Whether the proxy on a gateway reaches a host's containers of a service by their names.
     fn is_beside(&self, gateway: &str, host: &str, definition: &Object) -> bool {
         let on = networks(definition).unwrap_or_default();
-        gateway == host && !on.is_disjoint(&self.networks)
+        gateway == host && on.iter().any(|key| self.networks.contains(*key))
     }
 
     /// Gives the proxy the folder of routes.
@@ -222,6 +226,7 @@ fn gate(blueprint: &Blueprint, project: &Project, name: &str) -> Result<Gate, Di
         address.rsplit(':').next().and_then(|port| port.parse().ok()).unwrap_or(8080)
     });
     let throttle = setting(flags, "providers.providersthrottleduration");
+    let on = networks(&service.canonical).unwrap_or_default();
     Ok(Gate {
         proxy: Proxy {
             service: name.to_owned(),
@@ -229,7 +234,7 @@ fn gate(blueprint: &Blueprint, project: &Project, name: &str) -> Result<Gate, Di
             throttle_ms: throttle.and_then(|text| milliseconds(&text)).unwrap_or(THROTTLE_MS),
         },
         hosts: blueprint.placements[name].hosts.clone(),
-        networks: networks(&service.canonical).unwrap_or_default(),
+        networks: on.into_iter().map(str::to_owned).collect(),
         target,
         named: named.is_some(),
     })

@@ -87,7 +87,7 @@ impl Findings {
 pub fn plan(desired: &Desired, observed: &Observed, request: &Request) -> Result<Plan, Cycle> {
     // To write all of it down for its digest takes about as long as to compare it.
     thread::scope(|scope| {
-        let digest = scope.spawn(|| digest_of(desired));
+        let digest = scope.spawn(|| desired.digest());
         let plan = compare(desired, observed, request)?;
         let desired_digest = digest.join().unwrap_or_else(|panic| resume_unwind(panic));
         Ok(Plan { desired_digest, ..plan })
@@ -123,8 +123,8 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
         match sight {
             Sight::Blocked(blocked) => findings.block(Address::host(name), blocked.clone()),
             Sight::Seen(state) => {
-                let scope = resources::Scope::new(&round, name, state);
                 let wanted = wanted.get(name.as_str()).map(Vec::as_slice).unwrap_or_default();
+                let scope = resources::Scope::new(&round, name, state, wanted);
                 compare_host(&scope, wanted, &mut findings);
             }
         }
@@ -140,6 +140,7 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
         infrastructure::compare(desired, state, request, drifts, &mut findings);
     }
     let resources = order::resources(desired, &findings.proposals)?;
+
     order::chain_rollouts(desired, &resources, &mut findings.proposals);
     let steps = order::steps(desired, &resources, &findings.proposals)?;
 

@@ -47,11 +47,15 @@ fn tier(desired: &Desired, address: &Address) -> Option<Tier> {
     }
 }
 
-/// Every address, desired or proposed, each after those that it waits for; ties by address.
+/// Every address, desired or proposed, each after those that it waits for; ties by address. Where nothing
+/// is proposed there is nothing to order.
 pub fn resources(
     desired: &Desired,
     proposals: &BTreeMap<Address, Proposal>,
 ) -> Result<Vec<Address>, Cycle> {
+    if proposals.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut graph = DiGraph::<Point, ()>::new();
     let addresses: BTreeSet<&Address> = desired.resources.keys().chain(proposals.keys()).collect();
     let gates = gates(&mut graph, Point::Tier);

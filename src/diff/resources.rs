@@ -39,6 +39,10 @@ pub(super) struct Scope<'a> {
     pub host: &'a str,
     pub state: &'a HostState,
     pub round: &'a Round<'a>,
+    /// The name under which Compose knows the environment.
+    pub project: String,
+    /// Docker's names of the networks that should be there, by key.
+    pub networks: BTreeMap<&'a str, &'a str>,
     /// The containers that are ours, by service.
     containers: BTreeMap<&'a str, Vec<(&'a String, &'a Container)>>,
     /// Whether the Compose file on the host is the desired one.
@@ -46,15 +50,23 @@ pub(super) struct Scope<'a> {
 }
 
 impl<'a> Scope<'a> {
-    pub fn new(round: &'a Round<'a>, host: &'a str, state: &'a HostState) -> Self {
+    pub fn new(
+        round: &'a Round<'a>,
+        host: &'a str,
+        state: &'a HostState,
+        wanted: &[(&'a Address, &'a Spec)],
+    ) -> Self {
         let desired = round.desired;
         let mut containers: BTreeMap<&str, Vec<(&String, &Container)>> = BTreeMap::new();
         for member in state.containers.iter().filter(|(_, container)| container.ours) {
             containers.entry(&member.1.service).or_default().push(member);
         }
-        let wanted = desired.resources.get(&Address::file(host, COMPOSE_FILE));
-        let wanted = wanted.and_then(|resource| match &resource.spec {
-            Spec::File(spec) => Some(spec.content.as_str()),
+        let file = wanted.iter().find_map(|(address, spec)| match spec {
+            Spec::File(spec) if address.name() == Some(COMPOSE_FILE) => Some(spec.content.as_str()),
+            _ => None,
+        });
+        let networks = wanted.iter().filter_map(|(address, spec)| match spec {
+            Spec::Network(spec) => Some((address.name()?, spec.name.as_str())),
             _ => None,
         });
         let found = state.files.get(COMPOSE_FILE).map(|file| file.content.as_str());
@@ -63,8 +75,10 @@ impl<'a> Scope<'a> {
             host,
             state,
             round,
+            project: desired.site.compose_project(),
+            networks: networks.collect(),
             containers,
-            is_in_force: found.is_some() && found == wanted,
+            is_in_force: found.is_some() && found == file,
         }
     }
 
@@ -101,6 +115,13 @@ impl<'a> Scope<'a> {
     pub fn routes(&self, service: &str) -> impl Iterator<Item = (&'a str, &'a RouteSpec)> {
         let all = self.round.routes.get(service).into_iter().flatten().copied();
         all.filter(|(_, route)| route.sources.contains_key(self.host))
+    }
+
+    /// Whether Compose derives a name for containers of a service, whatever their number.
+    pub fn is_derived(&self, service: &str, name: &str) -> bool {
+        let rest = name.strip_prefix(&self.project).and_then(|rest| rest.strip_prefix('-'));
+        let number = rest.and_then(|rest| rest.strip_prefix(service)?.strip_prefix('-'));
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
     }
 
     /// The containers of a service that are ours.
@@ -314,7 +335,7 @@ pub(super) fn network(
 }
 
 fn uses_network(state: &HostState, network: &str) -> bool {
-    state.containers.values().any(|container| container.networks.contains(network))
+    state.containers.values().any(|container| container.networks.contains_key(network))
 }
 
 /// Compares a volume. A definition that differs is never applied: it would cost the data.

@@ -133,10 +133,9 @@ fn drifted(container: &Container, what: impl std::fmt::Display) -> Cause {
 
 /// The name that a container should have: the fixed one, or the one that Compose derives.
 fn own_name(scope: &Scope, spec: &ServiceSpec, container: &Container) -> String {
-    spec.container_name.clone().unwrap_or_else(|| {
-        let project = scope.desired.site.compose_project();
-        format!("{project}-{}-{}", spec.service, container.number)
-    })
+    spec.container_name
+        .clone()
+        .unwrap_or_else(|| format!("{}-{}-{}", scope.project, spec.service, container.number))
 }
 
 /// Whether a container may be answering somebody.

@@ -282,7 +282,7 @@ impl Engine {
         let _ = telling.event(&started).await;
         let crew = Crew { hosts: planned.hosts.clone(), world: self.world.clone(), stop, ask };
         let report = execute(plan, 1, crew.clone(), &mut telling).await;
-        if let Some(number) = self.goes_back(plan, &report, &crew).await
+        if let Some(number) = self.goes_back(&release, plan, &report, &crew).await
             && telling.lost.is_none()
         {
             let outcome = self.fall_back(plan, number, crew, &mut telling).await;
@@ -331,7 +331,13 @@ impl Engine {
 
     /// The release to go back to after a failure; none where the plan says that all stays as it is,
     /// or where going back would be the same again.
-    async fn goes_back(&self, plan: &Plan, report: &Report, crew: &Crew) -> Option<u64> {
+    async fn goes_back(
+        &self,
+        release: &Release,
+        plan: &Plan,
+        report: &Report,
+        crew: &Crew,
+    ) -> Option<u64> {
         let number = plan.falls_back_to.filter(|_| report.outcome == Outcome::Failed)?;
         if *crew.stop.borrow() {
             return None;
@@ -345,7 +351,7 @@ impl Engine {
         }
         let earlier = self.store.release(number).await.ok()?;
         let other_values = plan.changes.iter().any(|change| change.address.kind() == Kind::Env);
-        (earlier.desired != plan.desired_digest || other_values).then_some(number)
+        (earlier.desired != release.desired || other_values).then_some(number)
     }
 
     /// Goes back to an earlier release: an ordinary plan, made from what the failure has left.

@@ -283,7 +283,16 @@ impl FromStr for Address {
 
 impl Serialize for Address {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        // Large graphs are full of them, and a formatter takes its time.
+        let mut text = String::with_capacity(64);
+        text.push_str(self.kind.name());
+        text.push('.');
+        text.push_str(&self.scope);
+        if let Some(name) = &self.name {
+            text.push('/');
+            text.push_str(name);
+        }
+        serializer.serialize_str(&text)
     }
 }
 

@@ -89,15 +89,15 @@ pub fn replicas(definition: &Object) -> u32 {
 }
 
 /// The keys of the networks that its containers are on; none where `network_mode` decides.
-pub fn networks(definition: &Object) -> Option<BTreeSet<String>> {
+pub fn networks(definition: &Object) -> Option<Vec<&str>> {
     if definition.contains_key("network_mode") {
         return None;
     }
     match definition.get("networks") {
         Some(Value::Object(networks)) if !networks.is_empty() => {
-            Some(networks.keys().cloned().collect())
+            Some(networks.keys().map(String::as_str).collect())
         }
-        _ => Some(["default".to_owned()].into()),
+        _ => Some(vec!["default"]),
     }
 }
 

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Address, Host, InfraSpec, Kind, Object, RouteSpec, Site, is_default};
+use super::{
+    Address, Host, InfraSpec, Kind, Object, RouteSpec, Site, digest_of, is_default, sha256_hex,
+};
 
 /// What should exist in one environment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +30,28 @@ pub struct Desired {
     pub protection: Protection,
     /// The resources and their edges.
     pub resources: BTreeMap<Address, Resource>,
+}
+
+impl Desired {
+    /// What tells it from another one: a digest of its parts and of the digests of its resources. It is
+    /// made sooner than that of its JSON, under which a release stores it.
+    pub fn digest(&self) -> String {
+        // A service is the same one on most of its hosts, and need be written down only once.
+        let mut known: BTreeMap<*const ServiceSpec, String> = BTreeMap::new();
+        let mut of = |spec: &Spec| match spec {
+            Spec::Service(service) => {
+                known.entry(Arc::as_ptr(service)).or_insert_with(|| digest_of(spec)).clone()
+            }
+            // Text is most of it, and takes longer to be written as JSON than to be digested.
+            Spec::File(file) => digest_of(&(&file.path, file.mode, sha256_hex(&file.content))),
+            _ => digest_of(spec),
+        };
+        let resources = self.resources.iter();
+        let resources: Vec<_> =
+            resources.map(|(address, of_it)| (address, of(&of_it.spec), &of_it.after)).collect();
+        let rest = (&self.site, &self.version, &self.hosts, &self.addresses);
+        digest_of(&(rest, self.partial, &self.protection, resources))
+    }
 }
 
 /// Which cloud objects are never destroyed, whoever asks.

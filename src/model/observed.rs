@@ -185,11 +185,9 @@ pub struct Container {
     pub memory: u64,
     /// `HostConfig.NanoCpus`; 0 is none.
     pub nano_cpus: u64,
-    /// Docker's names of the networks that it is on.
-    pub networks: BTreeSet<String>,
-    /// By network, the names that it answers to there, besides those that Docker gives by itself.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub aliases: BTreeMap<String, BTreeSet<String>>,
+    /// The networks that it is on, by Docker's name, and the names that it answers to on each, besides
+    /// those that Docker gives by itself.
+    pub networks: BTreeMap<String, Vec<String>>,
     /// The exit code of an exited container.
     pub exit_code: i32,
     /// The TCP ports that it has published, its own to the host's.

@@ -372,8 +372,7 @@ mod tests {
             restart: "always".into(),
             memory: 0,
             nano_cpus: 0,
-            aliases: Default::default(),
-            networks: BTreeSet::new(),
+            networks: Default::default(),
             exit_code: 0,
             published: [].into(),
         }

@@ -249,10 +249,9 @@ impl RawContainer {
             Some(other) => return Err(unreadable(&format!("the health {other:?}"))),
         };
         let name = self.name.trim_start_matches('/').to_owned();
-        let networks = self.networks.keys().cloned().collect();
         // The engine adds the beginning of the id by itself.
         let given = |alias: &String| !self.id.starts_with(alias.as_str()) && *alias != name;
-        let aliases = (self.networks.into_iter())
+        let networks = (self.networks.into_iter())
             .map(|(network, aliases)| {
                 (network, aliases.unwrap_or_default().into_iter().filter(given).collect())
             })
@@ -273,7 +272,6 @@ impl RawContainer {
             memory: self.memory,
             nano_cpus: self.cpus,
             networks,
-            aliases,
             exit_code: self.exit,
             published: self.ports.as_ref().map(routes::published).unwrap_or_default(),
         };

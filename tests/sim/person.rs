@@ -99,15 +99,14 @@ fn meddle(inner: &mut Inner, host: &str, rng: &mut Rng) -> Option<String> {
         }
         10 if other.is_multiple_of(2) => {
             container.networks.clear();
-            container.aliases.clear();
             "disconnects"
         }
         10 => {
-            let names = container.aliases.values_mut().next()?;
+            let names = container.networks.values_mut().next()?;
             match other % 3 {
-                0 => names.insert("db".into()),
-                _ => names.pop_first().is_some(),
-            };
+                0 => names.push("db".into()),
+                _ => drop(names.pop()),
+            }
             "gives other names to"
         }
         _ => {
@@ -159,7 +158,6 @@ fn meddle_with_things(inner: &mut Inner, host: &str, rng: &mut Rng, what: u64) -
             found.state.networks.remove(&name);
             found.state.containers.values_mut().for_each(|container| {
                 container.networks.remove(&name);
-                container.aliases.remove(&name);
             });
             format!("removes network {name}")
         }

@@ -2,14 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
-
 use super::{Upstream, differ, drifted, own_name};
 use crate::diff::fields;
 use crate::diff::resources::Scope;
 use crate::model::definition::{aliases, networks};
 use crate::model::{
-    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec, Spec,
+    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec,
 };
 
 /// Decides whether a container is still what is desired.
@@ -160,18 +158,18 @@ impl<'a> Judge<'a> {
         changed: &mut Vec<FieldChange>,
     ) {
         for (name, address) in self.upstream.networks {
-            if container.networks.contains(name) {
+            if container.networks.contains_key(name) {
                 causes.push(Cause::Upstream { address: address.clone(), what: Vec::new() });
             }
         }
         let Some(wanted) = &self.spec.networks else { return };
         // A container that never started has no networks yet.
-        if container.networks != *wanted && container.state != ContainerState::Created {
+        let differ = !container.networks.keys().eq(wanted);
+        if differ && container.state != ContainerState::Created {
             causes.push(drifted(container, "is on other networks"));
-            let list = |names: &BTreeSet<String>| {
-                Some(Value::from(names.iter().cloned().collect::<Vec<_>>()))
-            };
-            changed.push(fields::field("networks".into(), list(&container.networks), list(wanted)));
+            let found = container.networks.keys().map(String::as_str).collect();
+            let wanted = wanted.iter().map(String::as_str).collect();
+            changed.push(fields::field("networks".into(), Some(found), Some(wanted)));
             return;
         }
         self.aliases(container, causes, changed);
@@ -189,25 +187,19 @@ impl<'a> Judge<'a> {
         if ["links", "external_links"].iter().any(|key| definition.contains_key(*key)) {
             return;
         }
-        let prefix = format!("{}-{service}-", self.scope.desired.site.compose_project());
         // Compose gives a container the name, too, that it first had.
         let is_own = |alias: &str| {
-            let number = alias.strip_prefix(&prefix);
-            number.is_some_and(|number| number.parse::<u32>().is_ok())
+            self.scope.is_derived(service, alias)
                 || self.spec.container_name.as_deref() == Some(alias)
         };
         for key in networks(definition).into_iter().flatten() {
-            let address = Address::network(self.scope.host, &key);
-            let resource = self.scope.desired.resources.get(&address);
-            let Some(Spec::Network(network)) = resource.map(|resource| &resource.spec) else {
-                continue;
-            };
-            let Some(found) = container.aliases.get(&network.name) else { continue };
+            let Some(network) = self.scope.networks.get(key).copied() else { continue };
+            let Some(found) = container.networks.get(network) else { continue };
             let found: BTreeSet<&str> =
                 found.iter().map(String::as_str).filter(|alias| !is_own(alias)).collect();
-            let wanted = aliases(definition, service, &key);
+            let wanted = aliases(definition, service, key);
             if found != wanted {
-                causes.push(drifted(container, format!("has other names on {}", network.name)));
+                causes.push(drifted(container, format!("has other names on {network}")));
                 let path = format!("networks.{key}.aliases");
                 let list = |names: BTreeSet<&str>| Some(names.into_iter().collect());
                 changed.push(fields::field(path, list(found), list(wanted)));

@@ -206,23 +206,20 @@ impl<'a> Rolling<'a> {
     /// Containers that should have another name, which nobody else has.
     fn renames(&self) -> Vec<(ContainerRef, String)> {
         // A container that goes may have been given the name that the next one gets.
-        let prefix =
-            format!("{}-{}-", self.scope.desired.site.compose_project(), self.spec.service);
-        let is_derived = |name: &str| {
-            name.strip_prefix(&prefix).is_some_and(|number| number.parse::<u32>().is_ok())
-        };
         let in_the_way = self.census.stale.iter().filter(|(_, container)| {
-            self.starts() > 0 && serves(container) && is_derived(&container.name)
+            self.starts() > 0
+                && serves(container)
+                && self.scope.is_derived(&self.spec.service, &container.name)
         });
         let mut wrong: Vec<(ContainerRef, String)> = self
             .kept()
             .iter()
             .chain(in_the_way)
-            .map(|(id, container)| {
-                let found = ContainerRef { id: (*id).clone(), name: container.name.clone() };
-                (found, own_name(self.scope, self.spec, container))
+            .filter_map(|(id, container)| {
+                let name = own_name(self.scope, self.spec, container);
+                let found = || ContainerRef { id: (*id).clone(), name: container.name.clone() };
+                (container.name != name).then(|| (found(), name))
             })
-            .filter(|(found, name)| found.name != *name)
             .collect();
         if wrong.is_empty() {
             return Vec::new();

@@ -1,7 +1,7 @@
 //! Containers of the simulated world, which behave as Docker's and Compose's do: what `up` counts
 //! and starts, when health is known, what comes back after a reboot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -422,16 +422,15 @@ impl Stage<'_> {
         self.write()?;
         let limits = definition::limits(definition);
         let label = |name| definition::label(definition, name).unwrap_or_default();
-        let named = |key: String| compose.networks.get(&key).cloned().unwrap_or(key);
-        let (mut networks, mut aliases) = (BTreeSet::new(), BTreeMap::new());
+        let named = |key: &str| compose.networks.get(key).map_or(key, String::as_str).to_owned();
+        let mut networks = BTreeMap::new();
         for key in definition::networks(definition).unwrap_or_default() {
-            let network = named(key.clone());
-            let names = definition::aliases(definition, service, &key);
-            aliases.insert(network.clone(), names.into_iter().map(str::to_owned).collect());
+            let network = named(key);
+            let names = definition::aliases(definition, service, key);
             // Compose makes what is missing, without a mark of ours.
-            let made = ObjectState { key, ours: false, definition: String::new() };
+            let made = ObjectState { key: key.to_owned(), ours: false, definition: String::new() };
             self.host.state.networks.entry(network.clone()).or_insert(made);
-            networks.insert(network);
+            networks.insert(network, names.into_iter().map(str::to_owned).collect());
         }
         *self.made += 1;
         let id = sha256_hex(format!("{} {service} {}", self.name, self.made));
@@ -450,7 +449,6 @@ impl Stage<'_> {
             memory: limits.memory.unwrap_or(0),
             nano_cpus: limits.nano_cpus.unwrap_or(0),
             networks,
-            aliases,
             exit_code: 0,
             published: definition::picked_ports(definition).map(|port| (port, 0)).collect(),
         };

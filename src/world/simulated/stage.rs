@@ -72,7 +72,6 @@ impl Stage<'_> {
             Act::RemoveNetwork { name } => {
                 for container in self.host.state.containers.values_mut() {
                     container.networks.remove(name);
-                    container.aliases.remove(name);
                 }
                 self.change()?;
                 self.host.state.networks.remove(name);
