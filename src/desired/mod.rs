@@ -83,11 +83,12 @@ pub fn compile(
         sections: render::Sections::of(project),
         traffic,
     };
-    let mut resources = BTreeMap::new();
+    let (mut resources, mut by_host) = (BTreeMap::new(), BTreeMap::new());
     for mut part in parts(&scene) {
         resources.append(&mut part.resources);
-        problems.append(&mut part.problems);
+        by_host.append(&mut part.problems);
     }
+    problems.extend(by_host.into_values().flatten());
     if problems.is_empty() {
         scene
             .traffic
@@ -117,7 +118,8 @@ pub fn compile(
 #[derive(Default)]
 struct Part {
     resources: BTreeMap<Address, Resource>,
-    problems: Vec<Diagnostic>,
+    /// What is wrong, by host.
+    problems: BTreeMap<String, Vec<Diagnostic>>,
 }
 
 /// All hosts, in as many parts as this machine works on at once.
@@ -174,7 +176,9 @@ impl<'a> Compiler<'a> {
         for placed in places.on_host(host) {
             match self.renderings.of(self.scene, host, placed) {
                 Ok(rendered) => services.push((placed, rendered)),
-                Err(problem) => self.part.problems.push(problem),
+                Err(problem) => {
+                    self.part.problems.entry(host.to_owned()).or_default().push(problem);
+                }
             }
         }
         let rendered = || services.iter().map(|(_, rendered)| rendered.as_ref());

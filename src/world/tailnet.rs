@@ -2,11 +2,18 @@
 //! Source: tailscale.com/kb/1080/cli, and `ipnstate.Status` of the client.
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
 
 use serde::Deserialize;
 
 use crate::model::Host;
+
+/// How long the client on this machine may take to answer.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a client says.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
@@ -67,13 +74,27 @@ impl Status {
 
     /// What the client on this machine says; none where there is no client that runs.
     pub fn here() -> Option<Self> {
-        let output = Command::new("tailscale")
+        let mut client = Command::new("tailscale")
             .args(["status", "--json"])
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .output()
+            .spawn()
             .ok()?;
-        Self::read(&String::from_utf8_lossy(&output.stdout)).filter(Self::is_running)
+        let mut said = client.stdout.take()?;
+        let (tell, told) = mpsc::channel();
+        thread::spawn(move || {
+            let mut text = String::new();
+            let _ = said.read_to_string(&mut text).and_then(|_| {
+                // Who asked may have given up.
+                tell.send(text).map_err(std::io::Error::other)
+            });
+        });
+        let text = told.recv_timeout(PATIENCE).ok();
+        // One that has not answered by now is as good as none.
+        let _ = client.kill();
+        let _ = client.wait();
+        Self::read(&text?).filter(Self::is_running)
     }
 
     /// Whether it is on the network.

@@ -517,6 +517,14 @@ fn what_is_on_a_disk_outlives_its_machine() {
     let settled = || shop.run(&["plan", "--detailed-exitcode"]).code == 0;
     eventually("Docker's start of what ran", 30, settled);
 
+    // What has to be so where it should go is looked at before it leaves where it is.
+    shop.lab.console("h1", "mkdir /srv/busy && touch /srv/busy/file").ok();
+    edit(&config, "mount: /srv/shop", "mount: /srv/busy");
+    let busy = shop.run(&["infra", "up", "--yes"]).exits(1);
+    assert!(busy.stdout.contains("there are files in /srv/busy"), "{}", busy.stdout);
+    assert_eq!(kept(), "precious\n");
+    edit(&config, "mount: /srv/busy", "mount: /srv/shop");
+
     // It is not taken away from what uses it, wherever else it is mounted.
     let elsewhere =
         "mkdir -p /mnt/shop && mount \"$(findmnt -n -o SOURCE -M /srv/shop)\" /mnt/shop";
@@ -528,6 +536,17 @@ fn what_is_on_a_disk_outlives_its_machine() {
     shop.lab.console("h1", "docker stop shop-staging-postgres-1").ok();
     shop.run(&["infra", "up", "--yes"]).ok();
     shop.lab.console("h1", "! findmnt -M /srv/shop && ! grep x-stagecraft /etc/fstab").ok();
+    // Whoever has the empty folder would go on writing to what is below the disk.
+    let holder =
+        "unshare -m sh -c 'mount --bind /srv/shop /opt && exec sleep 1234' >/dev/null 2>&1 &";
+    shop.lab.console("h1", holder).ok();
+    let there =
+        || shop.lab.console("h1", "grep -qs '/srv/shop /opt ' /proc/[0-9]*/mountinfo").code == 0;
+    eventually("a process that has the folder", 10, there);
+    edit(&config, "size: 2", "size: 2, mount: /srv/shop");
+    let held = shop.run(&["infra", "up", "--yes"]).exits(1);
+    assert!(held.stdout.contains("sleep uses /srv/shop there"), "{}", held.stdout);
+    shop.lab.console("h1", "pkill -f 'sleep 1234' && ! findmnt -M /srv/shop").ok();
     shop.run(&["infra", "down", "--confirm", "staging", "--keep-volumes"]).ok();
     assert_eq!(shop.server.account().volumes.len(), 1);
     shop.lab.control(&["whole", "h1"]);

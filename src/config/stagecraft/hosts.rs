@@ -7,7 +7,7 @@ use crate::model::Transport;
 
 use super::environment::EnvironmentSettings;
 use super::kinds::{OneOrMore, Spanned, Table};
-use super::texts::Name;
+use super::texts::{MountPoint, Name};
 use super::types::{File, HostSettings, Listed};
 
 /// Hosts by role.
@@ -171,14 +171,30 @@ fn volumes_twice(host: &HostSettings) -> Vec<Diagnostic> {
         volumes.filter_map(|it| it.mount.as_ref()).map(|it| ("is at", &*it.value.0, &it.span));
     let mut seen = BTreeSet::new();
     let again = names.chain(places).filter(|(what, text, _)| !seen.insert((*what, *text)));
-    again
-        .map(|(what, text, at)| {
-            let message = format!("another volume of `{}` {what} `{text}`, too", host.name.value.0);
-            Diagnostic::error("config::volume-twice", message)
-                .at(at, "again")
-                .help("give each volume a name and a folder of its own")
-        })
-        .collect()
+    let again = again.map(|(what, text, at)| {
+        let message = format!("another volume of `{}` {what} `{text}`, too", host.name.value.0);
+        Diagnostic::error("config::volume-twice", message)
+            .at(at, "again")
+            .help("give each volume a name and a folder of its own")
+    });
+    again.chain(volumes_below(host)).collect()
+}
+
+/// Volumes whose places are below another's: one would hide the other, depending on which comes first.
+fn volumes_below(host: &HostSettings) -> Vec<Diagnostic> {
+    let places: Vec<&Spanned<MountPoint>> =
+        host.volumes.iter().flatten().filter_map(|it| it.mount.as_ref()).collect();
+    let is_above = |one: &&Spanned<MountPoint>, other: &str| {
+        other.strip_prefix(&*one.value.0).is_some_and(|rest| rest.starts_with('/'))
+    };
+    let below = places.iter().filter(|at| places.iter().any(|one| is_above(one, &at.value.0)));
+    let problem = |at: &&Spanned<MountPoint>| {
+        let message = format!("`{}` is below the place of another volume", at.value.0);
+        Diagnostic::error("config::volume-below", message)
+            .at(&at.span, "below another's")
+            .help("give each volume a folder of its own, beside the others")
+    };
+    below.map(problem).collect()
 }
 
 fn differs<T: PartialEq>(

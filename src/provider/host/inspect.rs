@@ -14,24 +14,27 @@ if [ -r /etc/os-release ]; then
   (. /etc/os-release; say id "${ID-}"; say version "${VERSION_ID-}"; say codename "${VERSION_CODENAME-}")
 fi
 if has docker; then
-  if docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then say docker answers
+  if timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; then say docker answers
   elif has dockerd; then say docker silent
   fi
   if docker compose version >/dev/null 2>&1; then say compose yes; fi
 fi
 if has apt-config && dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^install ok installed'; then
-  case $(apt-config dump APT::Periodic::Unattended-Upgrade) in *'"0"'* | '') ;; *) say upgrades yes ;; esac
+  # Upgrades need lists, and somebody has to fetch them.
+  on() { case $(apt-config dump "APT::Periodic::$1") in *'"0"'* | '') return 1 ;; esac; }
+  if on Update-Package-Lists && on Unattended-Upgrade; then say upgrades yes; fi
 fi
 if [ -r /etc/docker/daemon.json ]; then say engine "$(tr -d '\n\r' </etc/docker/daemon.json)"; fi
 if [ "$(cat /proc/sys/net/ipv4/ip_nonlocal_bind 2>/dev/null)" = 1 ] &&
   cat /etc/sysctl.conf /etc/sysctl.d/*.conf 2>/dev/null | grep -q '^ *net[./]ipv4[./]ip_nonlocal_bind *= *1'; then say early yes; fi
-if has tailscale; then say tailscale "$(tailscale status --json 2>/dev/null | tr -d '\n\r')"; fi
+if has tailscale; then say tailscale "$(timeout 10 tailscale status --json 2>/dev/null | tr -d '\n\r')"; fi
 if [ -r /etc/fstab ]; then while read -r device path kind options rest; do
   case $device,$options in '#'*) continue ;; *,*x-stagecraft.disk=*) ;; *) continue ;; esac
   name=${options##*x-stagecraft.disk=}; name=${name%%,*}
   real=$(readlink -f "$device"); bytes=-; used=-; mounted=no
   if [ -b "$real" ]; then
-    [ "$(findmnt -n -o SOURCE -M "$path" | tail -n 1)" != "$real" ] || mounted=yes
+    set -- $(findmnt -n -o SOURCE,OPTIONS -M "$path" | tail -n 1)
+    if [ "${1-}" = "$real" ]; then case ,${2-}, in *,ro,*) ;; *) mounted=yes ;; esac; fi
     bytes=$(blockdev --getsize64 "$real" 2>/dev/null) || bytes=-
     case $kind in
       ext*) used=$(dumpe2fs -h "$real" 2>/dev/null | awk -F: '/^Block count/ { n = $2 } /^Block size/ { s = $2 } END { printf "%.0f", n * s }') ;;

@@ -16,10 +16,12 @@ export LC_ALL PATH
 umask 022
 give_up() { printf 'stagecraft-reason: %s\n' "$*" >&2; exit 1; }
 has() { command -v "$1" >/dev/null 2>&1; }
-work=$(mktemp -d) || exit 1
+# In memory, where it can be had: nothing of it outlives the machine's next start.
+work=$(mktemp -d /run/stagecraft.XXXXXX 2>/dev/null || mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
+trap 'exit 1' HUP INT TERM PIPE
 quiet() {
-  "$@" >"$work/log" 2>&1 </dev/null && return 0
+  "$@" >"$work/log" 2>&1 </dev/null 9>&- && return 0
   tail -n 15 "$work/log" >&2
   give_up "this failed: $*"
 }
@@ -90,7 +92,7 @@ compose_package() {
 "#;
 
 const ENGINE: &str = r#"
-answers() { docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+answers() { timeout 10 docker version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 if ! answers; then
   if has systemctl && [ -d /run/systemd/system ]; then
     quiet systemctl enable --now docker
@@ -115,7 +117,7 @@ if ! dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^
 fi
 if ! on Update-Package-Lists || ! on Unattended-Upgrade; then
   printf 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n' >"$work/periodic"
-  mv "$work/periodic" /etc/apt/apt.conf.d/99stagecraft
+  mv "$work/periodic" /etc/apt/apt.conf.d/99stagecraft || give_up '/etc/apt can not be written'
 fi
 "#;
 

@@ -44,19 +44,26 @@ pub fn read(
     facts: &Facts,
     disks: &BTreeMap<String, Address>,
 ) -> Vec<(Address, InfraObject)> {
+    // One that was copied by hand may be anywhere, and is mended by its only line's being written anew.
+    let is_one =
+        |it: &Mounted| facts.mounts.iter().filter(|other| other.name == it.name).count() == 1;
     let object = |it: &Mounted| {
         let disk = disks.get(&it.device).map_or(it.device.clone(), Address::to_string);
         let mut attributes = BTreeMap::from([
             ("disk".to_owned(), json!(disk)),
             ("machine".to_owned(), json!(Address::machine(host).to_string())),
             ("path".to_owned(), json!(it.path)),
-            ("mounted".to_owned(), json!(it.mounted)),
+            ("mounted".to_owned(), json!(it.mounted && is_one(it))),
         ]);
         attributes.extend(it.gibibytes().map(|size| ("size_gib".to_owned(), json!(size))));
         let (id, name) = (it.name.clone(), it.name.clone());
         InfraObject { id, name, attributes, given: BTreeMap::new() }
     };
-    facts.mounts.iter().map(|it| (Address::mount(host, &it.name), object(it))).collect()
+    let first = |(at, it): &(usize, &Mounted)| {
+        !facts.mounts[..*at].iter().any(|before| before.name == it.name)
+    };
+    let mounts = facts.mounts.iter().enumerate().filter(first);
+    mounts.map(|(_, it)| (Address::mount(host, &it.name), object(it))).collect()
 }
 
 impl Hosts {
@@ -67,11 +74,14 @@ impl Hosts {
     pub fn mount(&self, host: &Host, device: &str, wanted: &InfraSpec) -> Result<(), Failure> {
         is_root(host, &self.await_facts(host)?)?;
         let path = wanted.value("path").and_then(Value::as_str).unwrap_or_default();
+        let size = wanted.value("size_gib").and_then(Value::as_u64).unwrap_or_default();
         let script = format!(
-            "{BASICS}name={} device={} path={}\n{TABLE}{TAKE_AWAY}{PUT}",
+            "{BASICS}name={} device={} path={} less={}\n{TABLE}{CHECK}{TAKE_AWAY}{PUT}",
             quote(&wanted.name),
             quote(device),
-            quote(path)
+            quote(path),
+            // A disk may have a little less than it is said to have.
+            size.saturating_sub(1) << 30,
         );
         self.run(host, &script, TIME)
     }
@@ -88,44 +98,66 @@ impl Hosts {
 }
 
 /// A line of fstab is ours by an option, `x-stagecraft.disk=NAME`; those that begin with `x-` mean nothing to
-/// the kernel. `ours` says the path that a line of ours has for the disk; `others` says all other lines; `keep` writes
-/// the table anew.
+/// the kernel. `ours` says the device and the path that a line of ours has for the disk; `others` says all other
+/// lines; `keep` writes the table anew, with a line of ours or without one. `holder` says which process has a mount
+/// of a folder of a file system that this shell has not: containers have mounts of their own.
 const TABLE: &str = r#"
+mkdir -p /run/lock && exec 9>/run/lock/stagecraft-fstab || give_up '/run/lock can not be written'
+flock -w 600 9 || give_up 'something else of ours has been at /etc/fstab for ten minutes'
 [ -e /etc/fstab ] || : >>/etc/fstab
+table=$(readlink -f /etc/fstab)
 own=",x-stagecraft.disk=$name,"
-ours() { awk -v own="$own" 'index("," $4 ",", own) && $1 !~ /^#/ { print $2; exit }' /etc/fstab; }
-others() { awk -v own="$own" '!index("," $4 ",", own) || $1 ~ /^#/' /etc/fstab; }
+ours() { awk -v own="$own" 'index("," $4 ",", own) && $1 !~ /^#/ { print $1, $2; exit }' "$table"; }
+others() { awk -v own="$own" '!index("," $4 ",", own) || $1 ~ /^#/' "$table"; }
 keep() {
-  cp -p /etc/fstab /etc/fstab.stagecraft && cat >/etc/fstab.stagecraft || give_up 'fstab can not be written'
-  sync /etc/fstab.stagecraft && mv /etc/fstab.stagecraft /etc/fstab
-  if [ -d /run/systemd/system ]; then quiet systemctl daemon-reload; fi
+  new=$(mktemp "$table.XXXXXX") || give_up '/etc can not be written'
+  lines=$(others | wc -l); [ -z "$1" ] || lines=$((lines + 1))
+  # What is not all there must not come into force: a host without its table does not start.
+  { cp -p "$table" "$new" && others >"$new" && { [ -z "$1" ] || printf '%s\n' "$1" >>"$new"; } &&
+    [ "$(wc -l <"$new")" = "$lines" ] && sync "$new"; } || { rm -f "$new"; give_up '/etc/fstab can not be written'; }
+  if cmp -s "$new" "$table"; then
+    rm -f "$new"
+  else
+    mv "$new" "$table" || { rm -f "$new"; give_up '/etc/fstab can not be replaced'; }
+    if [ -d /run/systemd/system ]; then quiet systemctl daemon-reload; fi
+  fi
+}
+real() { readlink -f "$1"; }
+# What is mounted at a path, on top of whatever else is.
+mounted_at() { findmnt -n -o SOURCE -M "$1" | tail -n 1; }
+holder() {
+  mine=$(awk -v number="$1" '$3 == number { print $4, $5 }' "/proc/$$/mountinfo")
+  grep -Hs "^[0-9]* [0-9]* $1 " /proc/[0-9]*/mountinfo | while read -r where _ _ root at _; do
+    case $root in "$2" | "${2%/}"/*) ;; *) continue ;; esac
+    printf '%s\n' "$mine" | grep -Fxq "$root $at" || { echo "${where%%/mountinfo:*}"; break; }
+  done
 }
 "#;
 
-/// Leaves the place that a disk had, unless it is the one that it should have. Containers have mounts of
-/// their own, which hold nobody up: `user` says which process has one that this shell has not. (The cloud's own
-/// agent may have mounted the disk somewhere else besides; that is nobody's business here.)
+/// Leaves the place that a disk had, unless it is the one that it should have; what somebody else has mounted
+/// there is not ours to take away. (The cloud's own agent may have mounted the disk somewhere else besides; that is
+/// nobody's business here.)
 const TAKE_AWAY: &str = r#"
-was=$(ours)
-if [ -n "$was" ] && [ "$was" != "$path" ] && number=$(findmnt -n -o MAJ:MIN -M "$was"); then
-  number=$(echo $number)
-  umount "$was" 2>"$work/log" || { cat "$work/log" >&2; give_up "something there uses $was; stop it first"; }
-  here=$(awk -v number="$number" '$3 == number { print $4, $5 }' "/proc/$$/mountinfo")
-  user=$(grep -Hs "^[0-9]* [0-9]* $number " /proc/[0-9]*/mountinfo | while read -r where _ _ root at _; do
-    printf '%s\n' "$here" | grep -Fxq "$root $at" || { echo "${where%%/mountinfo:*}"; break; }
-  done)
-  if [ -n "$user" ]; then
-    mount "$was"
-    give_up "$(cat "$user/comm") uses $was there; stop it first"
-  fi
+set -- $(ours)
+had=${1-} was=${2-}
+if [ -n "$was" ] && [ "$was" != "$path" ]; then
+  while at=$(mounted_at "$was") && [ -n "$at" ] && [ "$(real "$at")" = "$(real "$had")" ]; do
+    number=$(findmnt -n -o MAJ:MIN -M "$was" | tail -n 1)
+    number=$(echo $number)
+    umount "$was" 2>"$work/log" || { cat "$work/log" >&2; give_up "something there uses $was; stop it first"; }
+    user=$(holder "$number" /)
+    if [ -n "$user" ]; then
+      mount "$was"
+      give_up "$(cat "$user/comm") uses $was there; stop it first"
+    fi
+  done
 fi
 "#;
 
-const FORGET: &str = "others | keep\n";
+const FORGET: &str = "keep ''\n";
 
-/// The disk is never formatted here: what looks empty may be somebody's data. Docker waits for it at every
-/// start, so that nothing finds an empty folder where its data should be, and does not start without it.
-const PUT: &str = r#"
+/// What has to be so before a disk can have its place, looked at before anything is changed.
+const CHECK: &str = r#"
 for pause in 0.2 0.5 1 2 3 5 10 20 20; do
   [ -b "$device" ] && break
   sleep "$pause"
@@ -134,20 +166,45 @@ done
 kind=$(blkid -p -o value -s TYPE "$device")
 [ -n "$kind" ] || give_up "there is no file system on the disk; if nothing is on it, run there: mkfs.ext4 $device"
 if others | awk -v path="$path" '$1 !~ /^#/ && $2 == path { found = 1 } END { exit !found }'; then
-  give_up "/etc/fstab has something else at $path"
+  give_up "/etc/fstab has something else at $path; a disk that is to leave it has to do so first: run \`stagecraft infra up\` without this one"
 fi
 mkdir -p "$path" || give_up "$path can not be made"
-mounted=$(findmnt -n -o SOURCE -M "$path" | tail -n 1)
+mounted=$(mounted_at "$path")
 if [ -n "$mounted" ]; then
-  [ "$(readlink -f "$mounted")" = "$(readlink -f "$device")" ] || give_up "something else is mounted at $path: $mounted"
-elif [ -n "$(ls -A "$path" | grep -vx lost+found)" ]; then
-  give_up "there are files in $path, which the disk would hide; move them away first"
+  [ "$(real "$mounted")" = "$(real "$device")" ] || give_up "something else is mounted at $path: $mounted"
+else
+  [ -z "$(ls -A "$path" | grep -vx lost+found)" ] || give_up "there are files in $path, which the disk would hide; move them away first"
+  # Who has the folder would go on writing to what is below.
+  set -- $(findmnt -n -o MAJ:MIN,FSROOT,TARGET -T "$(real "$path")" | tail -n 1)
+  below=$(real "$path"); below=${2%/}/${below#"${3%/}"/}
+  user=$(holder "$1" "$below")
+  [ -z "$user" ] || give_up "$(cat "$user/comm") uses $path there, without the disk; stop it first"
 fi
-options="noatime,nofail,x-systemd.before=docker.service,x-systemd.required-by=docker.service,x-stagecraft.disk=$name"
-{ others && printf '%s %s %s %s 0 2\n' "$device" "$path" "$kind" "$options"; } >"$work/fstab"
-cmp -s "$work/fstab" /etc/fstab || keep <"$work/fstab"
-[ -n "$mounted" ] || quiet mount "$path"
-case $kind in ext*) quiet resize2fs "$device" ;; esac
+"#;
+
+/// The disk is never formatted here: what looks empty may be somebody's data. Docker and what it keeps its
+/// images with wait for it at every start, so that nothing finds an empty folder where its data should be, and
+/// do not start without it. A line is written only for what can be mounted.
+const PUT: &str = r#"
+if [ -z "$mounted" ] && ! mount -t "$kind" -o noatime "$device" "$path" 2>"$work/log"; then
+  cat "$work/log" >&2
+  [ -z "$was" ] || [ "$was" = "$path" ] || mount "$was"
+  give_up "the disk can not be mounted at $path"
+fi
+case ,$(findmnt -n -o OPTIONS -M "$path" | tail -n 1), in *,ro,*) give_up "the disk at $path can only be read; see what is wrong with it there: dmesg" ;; esac
+options=noatime,nofail,x-systemd.wanted-by=local-fs.target
+for unit in docker containerd; do options=$options,x-systemd.before=$unit.service,x-systemd.required-by=$unit.service; done
+keep "$device $path $kind $options,x-stagecraft.disk=$name 0 2"
+for pause in 0.5 1 2 5 10 20; do
+  [ "$(blockdev --getsize64 "$device")" -le "$less" ] || break
+  sleep "$pause"
+done
+[ "$(blockdev --getsize64 "$device")" -gt "$less" ] || give_up "the disk at $path is still smaller there than it should be"
+case $kind in
+  ext*) quiet resize2fs "$device" ;;
+  xfs) quiet xfs_growfs "$path" ;;
+  btrfs) quiet btrfs filesystem resize max "$path" ;;
+esac
 if [ -d /run/systemd/system ] && systemctl -q is-enabled docker 2>/dev/null; then quiet systemctl start docker; fi
 "#;
 

@@ -16,6 +16,8 @@ use crate::world::tailnet::Node;
 const TAILSCALE: &str = "https://api.tailscale.com";
 /// How long a key is good for that was made for one host.
 const KEY_LIFE: Duration = Duration::from_secs(600);
+/// How much the clock here may be behind a server's that wants to know when a key ends.
+const CLOCKS: Duration = Duration::from_secs(3600);
 
 /// A device that a control server knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,8 +192,9 @@ impl Control {
                 ("/api/v2/tailnet/-/keys", body)
             }
             Control::Headscale(_, user) => {
+                let end = jiff::Timestamp::now() + KEY_LIFE + CLOCKS;
                 let mut body = json!({ "reusable": false, "ephemeral": false, "aclTags": tags,
-                    "expiration": (jiff::Timestamp::now() + KEY_LIFE).to_string() });
+                    "expiration": end.to_string() });
                 if let Some(user) = user {
                     body["user"] = self.user(api, user)?.into();
                 }

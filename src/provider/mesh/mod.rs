@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::config::stagecraft::{Environment, Network, NetworkProvider};
 use crate::model::{
     Act, Address, Blocked, BlockedReason, Failure, Host, InfraObject, InfraSpec, InfraState,
-    Resource, Rule, Site, Spec, Transport,
+    Resource, Rule, Site, Spec, Transport, sha256_hex,
 };
 use crate::world::tailnet::{Node, Status};
 
-use super::host::{Facts, Hosts};
+use super::host::{Facts, Hosts, is_root};
 use super::http::Refusal;
 use control::{Control, Device};
 
@@ -26,9 +26,16 @@ const STOPPED: &str = "Stopped";
 const OUT: &str = "NeedsLogin";
 const LASTING: &str = "none";
 
-/// The tag by which devices are known as an environment's.
+/// The tag by which devices are known as an environment's: `tag:PROJECT-ENVIRONMENT`. Where that could be
+/// another environment's, too, or no tag at all, because it begins with a digit, a digest tells it apart.
 pub fn mark(site: &Site) -> String {
-    format!("tag:{}-{}", site.project, site.environment).replace('_', "-")
+    let names = [&site.project, &site.environment];
+    let plain = names.map(|name| name.replace('_', "-")).join("-");
+    match (site.project.starts_with(|c: char| c.is_ascii_alphabetic()), plain.matches('-').count())
+    {
+        (true, 1) => format!("tag:{plain}"),
+        _ => format!("tag:at-{plain}-{}", &sha256_hex(site.mark())[..6]),
+    }
 }
 
 /// The tags that hosts have: the mark, and what is asked for besides.
@@ -253,7 +260,11 @@ impl Mesh {
                     refusal.failure(&format!("could not take {address} off the private network"))
                 }),
                 // Nobody but the host itself can end its membership then.
-                false => hosts.run(reached(address)?, join::LEAVE, join::TIME),
+                false => {
+                    let host = reached(address)?;
+                    is_root(host, &hosts.await_facts(host)?)?;
+                    hosts.run(host, join::LEAVE, join::TIME)
+                }
             },
             other => Err(Failure::new(format!("a network can't {} anything", other.name()))),
         }
@@ -324,5 +335,24 @@ fn client(facts: &Facts) -> (String, Option<Status>) {
     match Status::read(said) {
         Some(status) => (status.backend_state.clone(), Some(status)),
         None => ("not running".to_owned(), None),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_environments_have_the_same_mark() {
+        let mark = |project: &str, environment: &str| {
+            let (project, environment) = (project.to_owned(), environment.to_owned());
+            mark(&Site { project, environment, env_path: None })
+        };
+        assert_eq!(mark("shop", "staging"), "tag:shop-staging");
+        let alike = [("shop-eu", "prod"), ("shop", "eu-prod"), ("shop_eu", "prod")];
+        let marks: BTreeSet<String> = alike.iter().map(|(one, other)| mark(one, other)).collect();
+        assert_eq!(marks.len(), 3, "{marks:?}");
+        // A tag begins with a letter.
+        assert!(mark("2shop", "prod").starts_with("tag:at-2shop-prod-"));
     }
 }

@@ -39,6 +39,11 @@ const MISTAKES: &[(&str, &str)] = &[
         "another volume of `x` is at `/a`, too",
     ),
     (
+        "project: { name: a }\nhosts: { app: [{ name: x, volumes: [{ name: v, size: 1, mount: /a/b }, { name: w, \
+         size: 1, mount: /a }, { name: y, size: 1, mount: /ab }] }] }",
+        "`/a/b` is below the place of another volume",
+    ),
+    (
         "project: { name: a }\nhosts: { app: [{ name: x, volumes: [{ name: v, size: 1, mount: /a/../b }] }] }",
         "is not an absolute path",
     ),
