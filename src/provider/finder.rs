@@ -109,10 +109,9 @@ impl Finder {
                 host.address = given("public_ip").unwrap_or_default();
                 host.private_address = given("private_ip");
             }
-            // The same `sshd` answers on both ways, and what the cloud was given with the machine counts more
-            // than what a device says of itself.
-            let said = host.host_key.take().filter(|_| seen.contains(name));
-            host.host_key = given("host_key").or(said);
+            // The same `sshd` answers on both ways.
+            let known = host.host_key.take().filter(|_| seen.contains(name));
+            host.host_key = known.or_else(|| given("host_key"));
         }
         Ok(())
     }

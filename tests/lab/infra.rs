@@ -519,11 +519,15 @@ fn what_is_on_a_disk_outlives_its_machine() {
 
     // What has to be so where it should go is looked at before it leaves where it is.
     shop.lab.console("h1", "mkdir /srv/busy && touch /srv/busy/file").ok();
-    edit(&config, "mount: /srv/shop", "mount: /srv/busy");
-    let busy = shop.run(&["infra", "up", "--yes"]).exits(1);
-    assert!(busy.stdout.contains("there are files in /srv/busy"), "{}", busy.stdout);
-    assert_eq!(kept(), "precious\n");
-    edit(&config, "mount: /srv/busy", "mount: /srv/shop");
+    for (place, why) in
+        [("/srv/busy", "there are files in"), ("/srv/shop/db", "is below /srv/shop")]
+    {
+        edit(&config, "mount: /srv/shop", &format!("mount: {place}"));
+        let refused = shop.run(&["infra", "up", "--yes"]).exits(1);
+        assert!(refused.stdout.contains(why), "no {why:?} in:\n{}", refused.stdout);
+        assert_eq!(kept(), "precious\n");
+        edit(&config, &format!("mount: {place}"), "mount: /srv/shop");
+    }
 
     // It is not taken away from what uses it, wherever else it is mounted.
     let elsewhere =

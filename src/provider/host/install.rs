@@ -20,6 +20,12 @@ has() { command -v "$1" >/dev/null 2>&1; }
 work=$(mktemp -d /run/stagecraft.XXXXXX 2>/dev/null || mktemp -d) || exit 1
 trap 'rm -rf "$work"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
+# A file in its place, whole or not at all.
+put() {
+  cp "$1" "$2.stagecraft" && chmod 644 "$2.stagecraft" && mv "$2.stagecraft" "$2" && return 0
+  rm -f "$2.stagecraft"
+  give_up "$2 can not be written"
+}
 quiet() {
   "$@" >"$work/log" 2>&1 </dev/null 9>&- && return 0
   tail -n 15 "$work/log" >&2
@@ -71,11 +77,10 @@ repository() {
   quiet curl -fsSL "$at/dists/$VERSION_CODENAME/Release" -o "$work/release"
   mkdir -p /etc/apt/keyrings
   quiet curl -fsSL "$at/gpg" -o "$work/docker.asc"
-  chmod a+r "$work/docker.asc"
-  mv "$work/docker.asc" /etc/apt/keyrings/stagecraft-docker.asc
+  put "$work/docker.asc" /etc/apt/keyrings/stagecraft-docker.asc
   printf 'deb [arch=%s signed-by=/etc/apt/keyrings/stagecraft-docker.asc] %s %s stable\n' \
     "$(dpkg --print-architecture)" "$at" "$VERSION_CODENAME" >"$work/docker.list"
-  mv "$work/docker.list" /etc/apt/sources.list.d/stagecraft-docker.list
+  put "$work/docker.list" /etc/apt/sources.list.d/stagecraft-docker.list
   updated=
   update
 }
@@ -117,7 +122,7 @@ if ! dpkg-query -W -f '${Status}\n' unattended-upgrades 2>/dev/null | grep -q '^
 fi
 if ! on Update-Package-Lists || ! on Unattended-Upgrade; then
   printf 'APT::Periodic::Update-Package-Lists "1";\nAPT::Periodic::Unattended-Upgrade "1";\n' >"$work/periodic"
-  mv "$work/periodic" /etc/apt/apt.conf.d/99stagecraft || give_up '/etc/apt can not be written'
+  put "$work/periodic" /etc/apt/apt.conf.d/99stagecraft
 fi
 "#;
 
@@ -219,7 +224,7 @@ fn configuration(facts: &Facts) -> String {
     let text = format!("{:#}\n", Value::Object(settings));
     format!(
         "mkdir -p /etc/docker\nprintf %s {} >\"$work/daemon.json\"\n\
-         mv \"$work/daemon.json\" /etc/docker/daemon.json\n",
+         put \"$work/daemon.json\" /etc/docker/daemon.json\n",
         quote(&text)
     )
 }
@@ -240,7 +245,7 @@ mod tests {
             let mode = std::fs::Permissions::from_mode(0o755);
             std::fs::set_permissions(place(name), mode).unwrap();
         };
-        for name in ["apt-get", "curl", "systemctl", "service", "mkdir", "mv", "chmod"] {
+        for name in ["apt-get", "curl", "systemctl", "service", "mkdir", "cp", "mv", "chmod"] {
             let calls = place("calls");
             put(name, &format!("echo {name} \"$@\" >>{}", calls.display()));
         }

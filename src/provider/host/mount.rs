@@ -102,7 +102,8 @@ impl Hosts {
 /// lines; `keep` writes the table anew, with a line of ours or without one. `holder` says which process has a mount
 /// of a folder of a file system that this shell has not: containers have mounts of their own.
 const TABLE: &str = r#"
-mkdir -p /run/lock && exec 9>/run/lock/stagecraft-fstab || give_up '/run/lock can not be written'
+mkdir -p /run/lock && : >>/run/lock/stagecraft-fstab || give_up '/run/lock can not be written'
+exec 9>>/run/lock/stagecraft-fstab
 flock -w 600 9 || give_up 'something else of ours has been at /etc/fstab for ten minutes'
 [ -e /etc/fstab ] || : >>/etc/fstab
 table=$(readlink -f /etc/fstab)
@@ -122,7 +123,7 @@ keep() {
     if [ -d /run/systemd/system ]; then quiet systemctl daemon-reload; fi
   fi
 }
-real() { readlink -f "$1"; }
+real() { readlink -f "${1%%\[*}"; }
 # What is mounted at a path, on top of whatever else is.
 mounted_at() { findmnt -n -o SOURCE -M "$1" | tail -n 1; }
 holder() {
@@ -132,22 +133,28 @@ holder() {
     printf '%s\n' "$mine" | grep -Fxq "$root $at" || { echo "${where%%/mountinfo:*}"; break; }
   done
 }
+set -- $(ours)
+had=${1-} was=${2-}
+# Whether what is mounted at a place of ours is ours: our device, or one that is gone, or that another line
+# names otherwise.
+is_ours() {
+  [ "$(real "$1")" != "$(real "$had")" ] || return 0
+  case $1 in /dev/*) [ ! -b "${1%%\[*}" ] || [ ! -b "$(real "$had")" ] ;; *) false ;; esac
+}
 "#;
 
 /// Leaves the place that a disk had, unless it is the one that it should have; what somebody else has mounted
 /// there is not ours to take away. (The cloud's own agent may have mounted the disk somewhere else besides; that is
 /// nobody's business here.)
 const TAKE_AWAY: &str = r#"
-set -- $(ours)
-had=${1-} was=${2-}
 if [ -n "$was" ] && [ "$was" != "$path" ]; then
-  while at=$(mounted_at "$was") && [ -n "$at" ] && [ "$(real "$at")" = "$(real "$had")" ]; do
+  while at=$(mounted_at "$was") && [ -n "$at" ] && is_ours "$at"; do
     number=$(findmnt -n -o MAJ:MIN -M "$was" | tail -n 1)
     number=$(echo $number)
     umount "$was" 2>"$work/log" || { cat "$work/log" >&2; give_up "something there uses $was; stop it first"; }
     user=$(holder "$number" /)
     if [ -n "$user" ]; then
-      mount "$was"
+      mount "$was" 9>&-
       give_up "$(cat "$user/comm") uses $was there; stop it first"
     fi
   done
@@ -158,6 +165,7 @@ const FORGET: &str = "keep ''\n";
 
 /// What has to be so before a disk can have its place, looked at before anything is changed.
 const CHECK: &str = r#"
+case $path in "${was:-/}"/*) give_up "$path is below $was, where the disk is: run \`stagecraft infra up\` without its \`mount\` first" ;; esac
 for pause in 0.2 0.5 1 2 3 5 10 20 20; do
   [ -b "$device" ] && break
   sleep "$pause"
@@ -186,15 +194,21 @@ fi
 /// images with wait for it at every start, so that nothing finds an empty folder where its data should be, and
 /// do not start without it. A line is written only for what can be mounted.
 const PUT: &str = r#"
-if [ -z "$mounted" ] && ! mount -t "$kind" -o noatime "$device" "$path" 2>"$work/log"; then
+back() { [ -z "$was" ] || [ "$was" = "$path" ] || mount "$was" 9>&-; }
+leave() { [ -n "$mounted" ] || umount "$path"; back; }
+if [ -z "$mounted" ] && ! mount -t "$kind" -o noatime "$device" "$path" 2>"$work/log" 9>&-; then
   cat "$work/log" >&2
-  [ -z "$was" ] || [ "$was" = "$path" ] || mount "$was"
+  back
   give_up "the disk can not be mounted at $path"
 fi
-case ,$(findmnt -n -o OPTIONS -M "$path" | tail -n 1), in *,ro,*) give_up "the disk at $path can only be read; see what is wrong with it there: dmesg" ;; esac
+case ,$(findmnt -n -o OPTIONS -M "$path" | tail -n 1), in *,ro,*)
+  leave
+  give_up "the disk can only be read; see what is wrong with it there: dmesg" ;;
+esac
 options=noatime,nofail,x-systemd.wanted-by=local-fs.target
 for unit in docker containerd; do options=$options,x-systemd.before=$unit.service,x-systemd.required-by=$unit.service; done
-keep "$device $path $kind $options,x-stagecraft.disk=$name 0 2"
+(keep "$device $path $kind $options,x-stagecraft.disk=$name 0 2") || { leave; exit 1; }
+if [ -d /run/systemd/system ] && systemctl -q is-enabled docker 2>/dev/null; then quiet systemctl start docker; fi
 for pause in 0.5 1 2 5 10 20; do
   [ "$(blockdev --getsize64 "$device")" -le "$less" ] || break
   sleep "$pause"
@@ -205,7 +219,6 @@ case $kind in
   xfs) quiet xfs_growfs "$path" ;;
   btrfs) quiet btrfs filesystem resize max "$path" ;;
 esac
-if [ -d /run/systemd/system ] && systemctl -q is-enabled docker 2>/dev/null; then quiet systemctl start docker; fi
 "#;
 
 #[cfg(test)]

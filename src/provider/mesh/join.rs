@@ -32,8 +32,8 @@ if ! has tailscale; then
     quiet curl -fsSL "$at.noarmor.gpg" -o "$work/tailscale.gpg"
     quiet curl -fsSL "$at.tailscale-keyring.list" -o "$work/tailscale.list"
     mkdir -p /usr/share/keyrings
-    mv "$work/tailscale.gpg" /usr/share/keyrings/tailscale-archive-keyring.gpg
-    mv "$work/tailscale.list" /etc/apt/sources.list.d/tailscale.list
+    put "$work/tailscale.gpg" /usr/share/keyrings/tailscale-archive-keyring.gpg
+    put "$work/tailscale.list" /etc/apt/sources.list.d/tailscale.list
     updated=
     update
   fi

@@ -185,7 +185,7 @@ impl Simulated {
             Ok(found) => sight(&self.sketch.faults, host, found, secrets, &self.read_compose),
             Err(error) => Sight::Blocked(Blocked {
                 reason: BlockedReason::HalfAnswer,
-                detail: format!("{}: {error}", unreadable(&self.path, &error).what),
+                detail: format!("{}; delete the file to begin anew: {error}", self.path.display()),
             }),
         }
     }
