@@ -16,7 +16,6 @@ mod status;
 mod validate;
 
 use std::io::{IsTerminal, Write};
-use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -262,10 +261,8 @@ impl Global {
 
 /// Runs a verb's asynchronous part.
 fn block_on<T>(future: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
-    // More threads than cores only take each other's time; most of it is waiting for hosts.
-    let threads = std::thread::available_parallelism().map_or(2, NonZero::get).min(4);
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(4)
         .enable_all()
         .build()
         .map_err(|error| Failure::new(format!("this machine gives no threads: {error}")))?;

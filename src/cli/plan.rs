@@ -58,9 +58,7 @@ impl Wish {
 
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
-
     let planned = block_on(engine.plan(&args.wish.request()))?;
-
     let plan = &planned.plan;
     global.warn(&planned.warnings);
     run::show(plan, global);

@@ -9,7 +9,6 @@ mod emit;
 mod parse;
 mod scalar;
 
-use foldhash::fast::RandomState;
 use indexmap::IndexMap;
 
 use super::diagnostic::Span;
@@ -72,7 +71,7 @@ pub enum Tag {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Map {
     // Apart, so that the many nodes that are no mapping are small.
-    entries: Box<IndexMap<String, Entry, RandomState>>,
+    entries: Box<IndexMap<String, Entry>>,
 }
 
 /// One `key: value` of a mapping.

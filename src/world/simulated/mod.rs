@@ -6,13 +6,11 @@ mod routes;
 mod stage;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::secrets::Secrets;
 use crate::model::{
@@ -106,54 +104,8 @@ pub struct Simulated {
     secrets: Option<Secrets>,
     read_compose: ReadCompose,
     path: PathBuf,
-    /// As the file said when it was opened.
-    sketch: Sketch,
-    /// As it is since somebody has changed it.
-    changed: Mutex<Option<SimulatedState>>,
-}
-
-/// A file whose hosts are unread: each is read when somebody looks at it, several at once.
-#[derive(Default)]
-struct Sketch {
-    text: Vec<u8>,
-    /// Where in the text each host is.
-    hosts: BTreeMap<String, Range<usize>>,
-    faults: Faults,
-}
-
-/// What of a file is read first.
-#[derive(Deserialize)]
-struct Outline<'a> {
-    #[serde(default, borrow)]
-    hosts: BTreeMap<String, &'a RawValue>,
-    #[serde(default)]
-    faults: Faults,
-}
-
-impl Sketch {
-    fn of(text: Vec<u8>) -> Result<Self, serde_json::Error> {
-        let outline: Outline = serde_json::from_slice(&text)?;
-        let place = |host: &RawValue| {
-            // It is borrowed from the text.
-            let start = host.get().as_ptr() as usize - text.as_ptr() as usize;
-            start..start + host.get().len()
-        };
-        let hosts = outline.hosts.into_iter().map(|(name, host)| (name, place(host))).collect();
-        let faults = outline.faults;
-        Ok(Self { hosts, faults, text })
-    }
-
-    fn host(&self, name: &str) -> Result<Option<SimulatedHost>, serde_json::Error> {
-        let place = self.hosts.get(name).cloned();
-        place.map(|place| serde_json::from_slice(&self.text[place])).transpose()
-    }
-
-    fn whole(&self) -> Result<SimulatedState, serde_json::Error> {
-        match self.text.is_empty() {
-            true => Ok(SimulatedState::default()),
-            false => serde_json::from_slice(&self.text),
-        }
-    }
+    // Hosts are looked at all at once.
+    state: RwLock<SimulatedState>,
 }
 
 impl Simulated {
@@ -167,44 +119,33 @@ impl Simulated {
         secrets: Option<Secrets>,
         read_compose: ReadCompose,
     ) -> Result<Self, Failure> {
-        let sketch = match std::fs::read(&path) {
-            Ok(text) => Sketch::of(text).map_err(|error| unreadable(&path, &error))?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Sketch::default(),
-            Err(error) => return Err(unreadable(&path, &error)),
+        let refuse = |error: &dyn std::fmt::Display| {
+            Failure::new(format!("the simulated world in {} can't be read", path.display()))
+                .detail([error.to_string()])
+                .hint("delete the file to begin with an empty world")
         };
-        Ok(Self { site, secrets, read_compose, path, sketch, changed: Mutex::default() })
+        let state = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(&error))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => SimulatedState::default(),
+            Err(error) => return Err(refuse(&error)),
+        };
+        Ok(Self { site, secrets, read_compose, path, state: RwLock::new(state) })
     }
 
     /// What a probe of the host sees.
     pub fn probe(&self, host: &str) -> Sight {
-        let secrets = self.secrets.as_ref();
-        if let Some(state) = &*self.changed.lock().unwrap_or_else(PoisonError::into_inner) {
-            return state.probe(host, secrets, &self.read_compose);
-        }
-        match self.sketch.host(host) {
-            Ok(found) => sight(&self.sketch.faults, host, found, secrets, &self.read_compose),
-            Err(error) => Sight::Blocked(Blocked {
-                reason: BlockedReason::HalfAnswer,
-                detail: format!("{}; delete the file to begin anew: {error}", self.path.display()),
-            }),
-        }
+        let state = self.state.read().unwrap_or_else(PoisonError::into_inner);
+        state.probe(host, self.secrets.as_ref(), &self.read_compose)
     }
 
     /// Performs an effect and saves the world.
     ///
     /// # Errors
-    /// As the effect's own; or the file cannot be read or written.
+    /// As the effect's own; or the file cannot be written.
     pub fn perform(&self, effect: &Effect) -> Result<(), Failure> {
-        let mut changed = self.changed.lock().unwrap_or_else(PoisonError::into_inner);
-        let state = match &mut *changed {
-            Some(state) => state,
-            unread => {
-                let whole = self.sketch.whole().map_err(|error| unreadable(&self.path, &error))?;
-                unread.insert(whole)
-            }
-        };
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let outcome = state.perform(&self.site, effect, self.secrets.as_ref(), &self.read_compose);
-        self.save(state)?;
+        self.save(&state)?;
         outcome
     }
 
@@ -224,34 +165,31 @@ impl Simulated {
     }
 }
 
-fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new(format!("the simulated world in {} can't be read", path.display()))
-        .detail([error.to_string()])
-        .hint("delete the file to begin with an empty world")
-}
-
-/// What a probe sees of a host that is there, or of none.
-fn sight(
-    faults: &Faults,
-    name: &str,
-    host: Option<SimulatedHost>,
-    secrets: Option<&Secrets>,
-    read: &ReadCompose,
-) -> Sight {
-    if faults.unreachable.contains(name) {
-        return Sight::Blocked(Blocked {
-            reason: BlockedReason::Unreachable,
-            detail: format!("the simulated host {name} does not answer"),
-        });
-    }
-    let state = host.map(|host| host.look(secrets, read)).unwrap_or_default();
-    Sight::Seen(Box::new(HostState { mesh_ip: Some(mesh_ip(name)), ..state }))
-}
-
 impl SimulatedState {
     /// What a probe of the host sees.
     pub fn probe(&self, host: &str, secrets: Option<&Secrets>, read: &ReadCompose) -> Sight {
-        sight(&self.faults, host, self.hosts.get(host).cloned(), secrets, read)
+        if self.faults.unreachable.contains(host) {
+            return Sight::Blocked(Blocked {
+                reason: BlockedReason::Unreachable,
+                detail: format!("the simulated host {host} does not answer"),
+            });
+        }
+        let mesh_ip = Some(mesh_ip(host));
+        let Some(host) = self.hosts.get(host) else {
+            return Sight::Seen(Box::new(HostState { mesh_ip, ..HostState::default() }));
+        };
+        let mut state = HostState { mesh_ip, ..host.state.clone() };
+        state.env = host.env.as_ref().map(|env| EnvState {
+            mode: host.env_mode.unwrap_or(0o600),
+            version: version_of(env),
+            keys: env.keys().cloned().collect(),
+            differing: secrets.map(|secrets| differing(env, &digests(secrets))).unwrap_or_default(),
+        });
+        state.env_versions = host.env_versions.keys().cloned().collect();
+        state.deployed = host
+            .hashes(read)
+            .map(|noted| Deployed { services: BTreeMap::new(), hashes: noted.services });
+        Sight::Seen(Box::new(state))
     }
 
     /// Performs an effect.
@@ -321,21 +259,6 @@ pub struct Hashes {
 }
 
 impl SimulatedHost {
-    /// What somebody sees who looks.
-    fn look(self, secrets: Option<&Secrets>, read: &ReadCompose) -> HostState {
-        let env = self.env.as_ref().map(|env| EnvState {
-            mode: self.env_mode.unwrap_or(0o600),
-            version: version_of(env),
-            keys: env.keys().cloned().collect(),
-            differing: secrets.map(|secrets| differing(env, &digests(secrets))).unwrap_or_default(),
-        });
-        let deployed = self
-            .hashes(read)
-            .map(|noted| Deployed { services: BTreeMap::new(), hashes: noted.services });
-        let env_versions = self.env_versions.into_keys().collect();
-        HostState { env, deployed, env_versions, ..self.state }
-    }
-
     /// Compose's hashes of the services in force: those noted, while nothing was edited since.
     fn hashes(&self, read: &ReadCompose) -> Option<Hashes> {
         let file = self.state.files.get(crate::model::COMPOSE_FILE)?;
