@@ -24,7 +24,7 @@ use crate::model::{
 };
 
 use placement::{Placed, Places};
-use render::Scene;
+use render::{Scene, Used};
 use rendered::{Rendered, Renderings};
 use routes::Traffic;
 
@@ -181,10 +181,15 @@ impl<'a> Compiler<'a> {
                 }
             }
         }
-        let rendered = || services.iter().map(|(_, rendered)| rendered.as_ref());
-        let text = stamp::stamped(&render::file(&self.scene.sections, site, rendered));
+        let rendered = services.iter().map(|(_, rendered)| rendered.as_ref());
+        let used = Used::by(rendered.clone());
+        let text = render::file(&self.scene.sections, site, rendered, &used);
         let file = Address::file(host, COMPOSE_FILE);
-        let spec = FileSpec { path: site.compose_file(), mode: COMPOSE_MODE, content: text };
+        let spec = FileSpec {
+            path: site.compose_file(),
+            mode: COMPOSE_MODE,
+            content: stamp::stamped(&text),
+        };
         self.add(file.clone(), Spec::File(spec), [ground.clone()]);
         base.insert(file);
 
@@ -195,24 +200,18 @@ impl<'a> Compiler<'a> {
             let spec = FileSpec { path, mode: PLUGIN_MODE, content };
             self.add(plugin.clone(), Spec::File(spec), [ground.clone()]);
         }
-        let networks = render::own_networks(project, rendered);
-        let networks: BTreeMap<&str, Address> =
-            networks.map(|key| (key, Address::network(host, key))).collect();
-        for (key, address) in &networks {
-            let network = &project.networks[*key];
+        let networks = self.objects(&ground, &used.networks, |key| {
+            let network = project.networks.get(key).filter(|network| !network.external)?;
             let definition = render::object(&network.canonical);
             let spec = NetworkSpec { name: network.name.clone(), definition };
-            self.add(address.clone(), Spec::Network(spec), [ground.clone()]);
-        }
-        let volumes = render::own_volumes(project, rendered);
-        let volumes: BTreeMap<&str, Address> =
-            volumes.map(|key| (key, Address::volume(host, key))).collect();
-        for (key, address) in &volumes {
-            let volume = &project.volumes[*key];
+            Some((Address::network(host, key), Spec::Network(spec)))
+        });
+        let volumes = self.objects(&ground, &used.volumes, |key| {
+            let volume = project.volumes.get(key).filter(|volume| !volume.external)?;
             let definition = render::object(&volume.canonical);
             let spec = VolumeSpec { name: volume.name.clone(), definition };
-            self.add(address.clone(), Spec::Volume(spec), [ground.clone()]);
-        }
+            Some((Address::volume(host, key), Spec::Volume(spec)))
+        });
         for (placed, rendered) in &services {
             let mut after = base.clone();
             if rendered.spec.rollout.plugin.is_some() {
@@ -233,6 +232,23 @@ impl<'a> Compiler<'a> {
             let address = Address::service(host, placed.name);
             self.add(address, Spec::Service(rendered.spec.clone()), after);
         }
+    }
+
+    /// Adds those of a host's networks or volumes that are ours to make; their addresses by key.
+    fn objects<'k>(
+        &mut self,
+        ground: &Address,
+        used: &BTreeSet<&'k str>,
+        of: impl Fn(&str) -> Option<(Address, Spec)>,
+    ) -> BTreeMap<&'k str, Address> {
+        let mut addresses = BTreeMap::new();
+        for key in used {
+            if let Some((address, spec)) = of(key) {
+                self.add(address.clone(), spec, [ground.clone()]);
+                addresses.insert(*key, address);
+            }
+        }
+        addresses
     }
 
     fn add(&mut self, address: Address, spec: Spec, after: impl IntoIterator<Item = Address>) {

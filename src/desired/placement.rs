@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::config::compose::{Condition, Project, Service};
 use crate::model::{OnFailure, RolloutOrder, Tier};
 
@@ -47,6 +49,8 @@ pub struct Placed<'a> {
     pub placement: &'a Placement,
     /// Whether a service on a host that this one does not run on depends on it.
     pub is_needed_elsewhere: bool,
+    /// The container ports at which it is reached from there.
+    pub published: Vec<u16>,
     /// Whether others wait for it to end: it is a job, and its end is no failure.
     pub completes: bool,
     /// The tier in which it really is: that of its role, or a later one that it depends on.
@@ -88,6 +92,7 @@ impl<'a> Places<'a> {
                 service: service.as_ref(),
                 placement,
                 is_needed_elsewhere: false,
+                published: Vec::new(),
                 completes: jobs.contains(name.as_str()),
                 tier: placement.tier,
                 hosts: placement.hosts.iter().map(String::as_str).collect(),
@@ -105,6 +110,9 @@ impl<'a> Places<'a> {
                 let elsewhere = !services[at].hosts.is_subset(&services[on].hosts);
                 services[on].is_needed_elsewhere |= elsewhere;
             }
+        }
+        for placed in services.iter_mut().filter(|placed| placed.is_needed_elsewhere) {
+            placed.published = published(placed.service);
         }
         for at in in_order(&services) {
             let awaited = services[at].dependencies.iter().map(|on| services[*on].tier);
@@ -127,6 +135,26 @@ impl<'a> Places<'a> {
     pub fn dependencies(&self, placed: &Placed) -> impl Iterator<Item = &Placed<'a>> {
         placed.dependencies.iter().map(|at| &self.services[*at])
     }
+}
+
+/// The container ports that a service's hosts publish on their mesh addresses for dependants on other hosts.
+fn published(service: &Service) -> Vec<u16> {
+    let exposed = service.canonical.get("expose").and_then(Value::as_array).into_iter().flatten();
+    let exposed = exposed.filter_map(|port| {
+        let text = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
+        text.trim_end_matches("/tcp").parse().ok()
+    });
+    // What is published anyway is reached at its target port, too.
+    let targets = service.ports.iter().filter_map(|port| port.target);
+    let everywhere: BTreeSet<u16> = service
+        .ports
+        .iter()
+        .filter(|port| port.host_ip.is_none())
+        .filter(|port| port.published.as_deref() == port.target.map(|t| t.to_string()).as_deref())
+        .filter_map(|port| port.target)
+        .collect();
+    let ports: BTreeSet<u16> = exposed.chain(targets).collect();
+    ports.difference(&everywhere).copied().collect()
 }
 
 fn position(services: &[Placed], name: &str) -> Option<usize> {

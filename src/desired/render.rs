@@ -31,8 +31,6 @@ const ASIDE: [&str; 6] = ["build", "depends_on", "develop", "profiles", "pull_po
 pub struct Surroundings<'a> {
     /// The services that it depends on and that run there, too.
     beside: Vec<&'a str>,
-    /// The container ports at which services on other hosts reach it.
-    published: Vec<u16>,
     /// The container ports at which gateways on other hosts reach it.
     routed: Vec<u16>,
     /// The host's address, where it is reached at that.
@@ -43,15 +41,14 @@ impl<'a> Surroundings<'a> {
     /// What a host is to a service.
     pub fn of(scene: &'a Scene, host: &str, placed: &Placed) -> Result<Self, Diagnostic> {
         let Scene { blueprint, facts, places, traffic, .. } = scene;
-        let published = published_for_others(placed);
         let routed = traffic.published(host, placed);
-        let ip = match published.is_empty() && routed.is_empty() {
+        let ip = match placed.published.is_empty() && routed.is_empty() {
             true => None,
             false => Some(mesh_ip(blueprint, facts, host)?),
         };
         let beside = places.dependencies(placed).filter(|dependency| dependency.is_on(host));
         let beside = beside.map(|dependency| dependency.name).collect();
-        Ok(Self { beside, published, routed, ip })
+        Ok(Self { beside, routed, ip })
     }
 
     /// Entries of `ports` that publish some on the host's address; at which port says `published`.
@@ -105,9 +102,9 @@ pub fn service(
     if !kept.is_empty() {
         definition.insert("depends_on".into(), kept.into());
     }
-    if !surroundings.published.is_empty() {
+    if !placed.published.is_empty() {
         let same = |port: u16| Some(port.to_string());
-        push(&mut definition, "ports", surroundings.ports(&surroundings.published, same));
+        push(&mut definition, "ports", surroundings.ports(&placed.published, same));
     } else if placed.is_needed_elsewhere {
         let message = format!(
             "service `{name}` runs on {host} and services on other hosts depend on it, but it \
@@ -225,48 +222,35 @@ pub(super) fn mesh_ip(
     })
 }
 
-/// The container ports that a service's hosts publish on their mesh addresses, for dependants on other hosts.
-pub fn published_for_others(placed: &Placed) -> Vec<u16> {
-    let service = placed.service;
-    if !placed.is_needed_elsewhere {
-        return Vec::new();
+/// What the services of a host use of the project's other sections, by key.
+pub struct Used<'a> {
+    pub networks: BTreeSet<&'a str>,
+    pub volumes: BTreeSet<&'a str>,
+    /// Those, and whatever else mounts name: what a mount is may be known on the host alone.
+    mounted: BTreeSet<&'a str>,
+    configs: BTreeSet<&'a str>,
+    secrets: BTreeSet<&'a str>,
+}
+
+impl<'a> Used<'a> {
+    /// What rendered services use.
+    pub fn by(services: impl Iterator<Item = &'a Rendered> + Clone) -> Self {
+        let keys = |of: fn(&'a Rendered) -> &'a BTreeSet<String>| {
+            services.clone().flat_map(of).map(String::as_str).collect()
+        };
+        let sourced = |section: &str| {
+            let definitions = services.clone().map(|service| &service.spec.definition);
+            let entries = definitions.filter_map(|definition| definition.get(section)?.as_array());
+            entries.flatten().filter_map(|entry| entry.get("source")?.as_str()).collect()
+        };
+        Self {
+            networks: keys(|service| &service.networks),
+            volumes: keys(|service| &service.volumes),
+            mounted: sourced("volumes"),
+            configs: sourced("configs"),
+            secrets: sourced("secrets"),
+        }
     }
-    let exposed = service.canonical.get("expose").and_then(Value::as_array).into_iter().flatten();
-    let exposed = exposed.filter_map(|port| {
-        let text = port.as_str().map_or_else(|| port.to_string(), str::to_owned);
-        text.trim_end_matches("/tcp").parse().ok()
-    });
-    // What is published anyway is reached at its target port, too.
-    let targets = service.ports.iter().filter_map(|port| port.target);
-    let everywhere: BTreeSet<u16> = service
-        .ports
-        .iter()
-        .filter(|port| port.host_ip.is_none())
-        .filter(|port| port.published.as_deref() == port.target.map(|t| t.to_string()).as_deref())
-        .filter_map(|port| port.target)
-        .collect();
-    let ports: BTreeSet<u16> = exposed.chain(targets).collect();
-    ports.difference(&everywhere).copied().collect()
-}
-
-/// The keys of the networks that services are on and Stagecraft makes.
-pub fn own_networks<'a, 'r, I: Iterator<Item = &'r Rendered>>(
-    project: &'a Project,
-    services: impl Fn() -> I,
-) -> impl Iterator<Item = &'a str> {
-    let used = move |key: &&String| services().any(|service| service.networks.contains(*key));
-    let own = project.networks.iter().filter(|(_, network)| !network.external);
-    own.map(|(key, _)| key).filter(used).map(String::as_str)
-}
-
-/// The keys of the volumes that services mount and Stagecraft makes.
-pub fn own_volumes<'a, 'r, I: Iterator<Item = &'r Rendered>>(
-    project: &'a Project,
-    services: impl Fn() -> I,
-) -> impl Iterator<Item = &'a str> {
-    let used = move |key: &&String| services().any(|service| service.volumes.contains(*key));
-    let own = project.volumes.iter().filter(|(_, volume)| !volume.external);
-    own.map(|(key, _)| key).filter(used).map(String::as_str)
 }
 
 /// The keys of the volumes that a definition mounts.
@@ -311,29 +295,23 @@ impl Sections {
 }
 
 /// The Compose file's text: the services, and of the other sections what they use.
-pub fn file<'r, I: Iterator<Item = &'r Rendered>>(
+pub fn file<'a>(
     sections: &Sections,
     site: &Site,
-    services: impl Fn() -> I,
+    services: impl Iterator<Item = &'a Rendered> + Clone,
+    used: &Used,
 ) -> String {
-    let networks = services().flat_map(|service| &service.networks);
-    let networks: BTreeSet<&str> = networks.map(String::as_str).collect();
-    let sourced = |section: &str| -> BTreeSet<&str> {
-        let definitions = services().map(|service| &service.spec.definition);
-        let entries = definitions.filter_map(|definition| definition.get(section)?.as_array());
-        entries.flatten().filter_map(|entry| entry.get("source")?.as_str()).collect()
-    };
     let mut before = Map::new();
     before.insert("name".into(), site.compose_project().into());
-    before.extend(sections.used("networks", &networks));
-    before.extend(sections.used("configs", &sourced("configs")));
-    before.extend(sections.used("secrets", &sourced("secrets")));
+    before.extend(sections.used("networks", &used.networks));
+    before.extend(sections.used("configs", &used.configs));
+    before.extend(sections.used("secrets", &used.secrets));
     // The services' entries are written already; in the order of keys, volumes alone follow them.
     let mut text = yaml::emit(&before.into());
-    text.reserve(services().map(|service| service.entry.len()).sum::<usize>() + 1024);
+    text.reserve(services.clone().map(|service| service.entry.len()).sum::<usize>() + 1024);
     text.push_str("services:\n");
-    text.extend(services().map(|service| service.entry.as_str()));
-    let volumes = sections.used("volumes", &sourced("volumes"));
+    text.extend(services.map(|service| service.entry.as_str()));
+    let volumes = sections.used("volumes", &used.mounted);
     if !volumes.is_empty() {
         text.push_str(&yaml::emit(&volumes.into()));
     }

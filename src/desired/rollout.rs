@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::render::{point, published_for_others};
+use super::render::point;
 use super::{Blueprint, PLUGIN_FILE, Placed, routes};
 use crate::config::compose::{Healthcheck, MountKind, Project, Service};
 use crate::config::diagnostic::Diagnostic;
@@ -26,7 +26,7 @@ pub fn spec(
     definition: &Object,
 ) -> Result<RolloutSpec, Diagnostic> {
     let Placed { name, service, placement, .. } = *placed;
-    let hindrance = hindrance(definition, !published_for_others(placed).is_empty());
+    let hindrance = hindrance(definition, !placed.published.is_empty());
     let risk = || single_writer(service, definition);
     let (order, reason) = match (placement.order, hindrance) {
         (Some(RolloutOrder::StartFirst), Some(reason)) => {

@@ -113,11 +113,9 @@ impl Traffic {
     ) -> Result<(), Diagnostic> {
         let Some(gate) = &self.proxy else { return Ok(()) };
         for (name, routes) in &self.routed {
-            let serving: Vec<&String> = blueprint
-                .hosts
-                .keys()
-                .filter(|h| places.get(name).is_some_and(|placed| placed.is_on(h)))
-                .collect();
+            let placed = places.get(name);
+            let serves = |host: &&String| placed.is_some_and(|placed| placed.is_on(host));
+            let serving: Vec<&String> = blueprint.hosts.keys().filter(serves).collect();
             for gateway in &gate.hosts {
                 let mut sources = BTreeMap::new();
                 let mut after = BTreeSet::from([Address::host(gateway)]);
