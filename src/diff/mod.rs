@@ -140,7 +140,6 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
         infrastructure::compare(desired, state, request, drifts, &mut findings);
     }
     let resources = order::resources(desired, &findings.proposals)?;
-
     order::chain_rollouts(desired, &resources, &mut findings.proposals);
     let steps = order::steps(desired, &resources, &findings.proposals)?;
 

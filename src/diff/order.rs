@@ -184,9 +184,6 @@ pub fn steps(
     order: &[Address],
     proposals: &BTreeMap<Address, Proposal>,
 ) -> Result<Vec<Step>, Cycle> {
-    if proposals.is_empty() {
-        return Ok(Vec::new());
-    }
     let graph = stops(desired, order, proposals);
     let sorted = sorted(&graph, |node| graph[node])?;
     let mut numbers: BTreeMap<NodeIndex, usize> = BTreeMap::new();

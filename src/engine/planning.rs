@@ -69,7 +69,6 @@ impl Engine {
         };
         self.read_deployed(&desired, &mut observed);
         let mut plan = diff::plan(&desired, &observed, request)?;
-
         if !coming.is_nobody() {
             // An earlier release's files hold the addresses of then.
             plan.falls_back_to = None;

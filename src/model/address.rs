@@ -230,6 +230,11 @@ impl Address {
     pub fn scope(&self) -> &str {
         &self.scope
     }
+    /// What it is written with, one after the other.
+    fn pieces(&self) -> impl Iterator<Item = &str> {
+        let name = self.name().into_iter().flat_map(|name| ["/", name]);
+        [self.kind.name(), ".", self.scope()].into_iter().chain(name)
+    }
     /// What stands behind the slash, if anything.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()
@@ -238,8 +243,7 @@ impl Address {
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.kind.name(), self.scope)?;
-        self.name.iter().try_for_each(|name| write!(f, "/{name}"))
+        self.pieces().try_for_each(|piece| f.write_str(piece))
     }
 }
 
@@ -284,15 +288,7 @@ impl FromStr for Address {
 impl Serialize for Address {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // Large graphs are full of them, and a formatter takes its time.
-        let mut text = String::with_capacity(64);
-        text.push_str(self.kind.name());
-        text.push('.');
-        text.push_str(&self.scope);
-        if let Some(name) = &self.name {
-            text.push('/');
-            text.push_str(name);
-        }
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&self.pieces().collect::<String>())
     }
 }
 

@@ -46,11 +46,12 @@ impl Desired {
             Spec::File(file) => digest_of(&(&file.path, file.mode, sha256_hex(&file.content))),
             _ => digest_of(spec),
         };
-        let resources = self.resources.iter();
-        let resources: Vec<_> =
-            resources.map(|(address, of_it)| (address, of(&of_it.spec), &of_it.after)).collect();
-        let rest = (&self.site, &self.version, &self.hosts, &self.addresses);
-        digest_of(&(rest, self.partial, &self.protection, resources))
+        // Named one by one, so that none that comes can be forgotten.
+        let Self { site, version, hosts, addresses, partial, protection, resources } = self;
+        let resources: Vec<_> = (resources.iter())
+            .map(|(address, Resource { spec, after })| (address, of(spec), after))
+            .collect();
+        digest_of(&(site, version, hosts, addresses, partial, protection, resources))
     }
 }
 

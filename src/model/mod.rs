@@ -24,7 +24,7 @@ pub use plan::*;
 pub use release::*;
 pub use route::*;
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use sha2::{Digest, Sha256};
 
@@ -51,37 +51,22 @@ fn hex(digest: &[u8]) -> String {
 pub fn digest_of(value: &impl serde::Serialize) -> String {
     // As it is written, so that what is large need not be held as text, too. Every type of the model
     // serialises: keys are strings and nothing in it can fail.
-    let mut hashed = Hashed { digest: Sha256::new(), waiting: [0; 2048], length: 0 };
-    let _ = serde_json::to_writer(&mut hashed, value).map(|()| hashed.flush());
-    hex(&hashed.digest.finalize())
+    // Each of its many small pieces would cost a digest about as much as all of a buffer.
+    let mut writer = BufWriter::with_capacity(2 << 10, Hashed(Sha256::new()));
+    let _ = serde_json::to_writer(&mut writer, value).map(|()| writer.flush());
+    hex(&writer.get_ref().0.clone().finalize())
 }
 
-/// What is written to it ends up in a digest: the many small pieces of JSON together, for each costs
-/// a digest about as much as many.
-struct Hashed {
-    digest: Sha256,
-    waiting: [u8; 2048],
-    length: usize,
-}
+/// What is written to it ends up in a digest.
+struct Hashed(Sha256);
 
 impl Write for Hashed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if bytes.len() > self.waiting.len() - self.length {
-            self.flush()?;
-        }
-        match self.waiting.get_mut(self.length..self.length + bytes.len()) {
-            Some(place) => {
-                place.copy_from_slice(bytes);
-                self.length += bytes.len();
-            }
-            None => self.digest.update(bytes),
-        }
+        self.0.update(bytes);
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.digest.update(&self.waiting[..self.length]);
-        self.length = 0;
         Ok(())
     }
 }

@@ -295,7 +295,6 @@ impl Session<'_> {
             return Err(refused("the project has more files than any real one".to_owned()));
         }
         let parsed = yaml::parse(&source)?;
-
         self.read.set((documents + parsed.len().max(1), bytes + source.text.len()));
         match documents + parsed.len() > MAX_DOCUMENTS {
             true => Err(refused(format!("{name} has more documents than any real file"))),

@@ -1,5 +1,5 @@
 //! Models that earlier loads made: files that read as they did, with variables that mean what they
-//! meant, make the same model, and nothing need be parsed, merged and checked again.
+//! meant, make the same model, and nothing need be parsed and merged again.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
