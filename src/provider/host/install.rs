@@ -26,6 +26,7 @@ put() {
   rm -f "$2.stagecraft"
   give_up "$2 can not be written"
 }
+# What it starts keeps no lock, which is at 9.
 quiet() {
   "$@" >"$work/log" 2>&1 </dev/null 9>&- && return 0
   tail -n 15 "$work/log" >&2

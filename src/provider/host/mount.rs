@@ -44,26 +44,28 @@ pub fn read(
     facts: &Facts,
     disks: &BTreeMap<String, Address>,
 ) -> Vec<(Address, InfraObject)> {
-    // One that was copied by hand may be anywhere, and is mended by its only line's being written anew.
-    let is_one =
-        |it: &Mounted| facts.mounts.iter().filter(|other| other.name == it.name).count() == 1;
-    let object = |it: &Mounted| {
+    let object = |it: &Mounted, is_only: bool| {
         let disk = disks.get(&it.device).map_or(it.device.clone(), Address::to_string);
         let mut attributes = BTreeMap::from([
             ("disk".to_owned(), json!(disk)),
             ("machine".to_owned(), json!(Address::machine(host).to_string())),
             ("path".to_owned(), json!(it.path)),
-            ("mounted".to_owned(), json!(it.mounted && is_one(it))),
+            ("mounted".to_owned(), json!(it.mounted && is_only)),
         ]);
         attributes.extend(it.gibibytes().map(|size| ("size_gib".to_owned(), json!(size))));
         let (id, name) = (it.name.clone(), it.name.clone());
         InfraObject { id, name, attributes, given: BTreeMap::new() }
     };
-    let first = |(at, it): &(usize, &Mounted)| {
-        !facts.mounts[..*at].iter().any(|before| before.name == it.name)
-    };
-    let mounts = facts.mounts.iter().enumerate().filter(first);
-    mounts.map(|(_, it)| (Address::mount(host, &it.name), object(it))).collect()
+    let mut lines: BTreeMap<&str, Vec<&Mounted>> = BTreeMap::new();
+    for it in &facts.mounts {
+        lines.entry(&it.name).or_default().push(it);
+    }
+    // A line that somebody has copied is mended by writing the one that it should be.
+    let mounts = lines.into_iter().filter_map(|(name, lines)| {
+        let (first, others) = lines.split_first()?;
+        Some((Address::mount(host, name), object(first, others.is_empty())))
+    });
+    mounts.collect()
 }
 
 impl Hosts {
@@ -246,6 +248,11 @@ mod tests {
             |facts: &Facts| read("db-1", facts, &disks)[0].1.attributes.get("size_gib").cloned();
         assert_eq!(size(&mounted(20 * GIB, Some(20 * GIB - 4096))), Some(json!(20)));
         assert_eq!(size(&mounted(20 * GIB, Some(10 * GIB))), Some(json!(10)));
+        // A line that is there twice is not as it should be.
+        let mut twice = mounted(GIB, None);
+        twice.mounts.push(Mounted { path: "/mnt".into(), ..twice.mounts[0].clone() });
+        let found = read("db-1", &twice, &disks);
+        assert_eq!((found.len(), &found[0].1.attributes["mounted"]), (1, &json!(false)));
         // A file system that nothing is known of may be as large as it likes.
         assert_eq!(size(&mounted(20 * GIB, None)), None);
         let (address, object) = &read("db-1", &mounted(GIB, None), &disks)[0];

@@ -40,9 +40,9 @@ if ! has tailscale; then
   packages tailscale
 fi
 if has systemctl && [ -d /run/systemd/system ]; then quiet systemctl enable --now tailscaled; fi
-mkdir -p /etc/sysctl.d &&
-  printf 'net.ipv4.ip_nonlocal_bind = 1\n-net.ipv6.ip_nonlocal_bind = 1\n' >/etc/sysctl.d/60-stagecraft.conf ||
-  give_up '/etc/sysctl.d can not be written'
+printf 'net.ipv4.ip_nonlocal_bind = 1\n-net.ipv6.ip_nonlocal_bind = 1\n' >"$work/sysctl"
+mkdir -p /etc/sysctl.d
+put "$work/sysctl" /etc/sysctl.d/60-stagecraft.conf
 { echo 1 >/proc/sys/net/ipv4/ip_nonlocal_bind; } 2>/dev/null ||
   give_up 'net.ipv4.ip_nonlocal_bind can not be set here: containers could not publish on the private network'
 echo 1 >/proc/sys/net/ipv6/ip_nonlocal_bind 2>/dev/null || :
