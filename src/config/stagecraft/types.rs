@@ -197,7 +197,7 @@ record! {
         auth_key_env: Variable = "TS_AUTHKEY".into(),
         /// The tailnet's domain: a host's mesh name is `<host>.<tailnet_domain>`.
         tailnet_domain: Option<Domain>,
-        /// Tags that hosts have besides `tag:<project>-<environment>`, by which they are known as the environment's.
+        /// Tags that hosts have besides the one by which they are known as the environment's.
         tags: Vec<Spanned<MeshTag>>,
         /// Whether hosts answer Tailscale SSH. Missing: yes.
         ssh: Option<bool>,
@@ -217,7 +217,7 @@ record! {
         user: Option<User>,
         /// The base domain: a host's mesh name is `<host>.<tailnet_domain>`.
         tailnet_domain: Option<Domain>,
-        /// Tags that hosts have besides `tag:<project>-<environment>`, by which they are known as the environment's.
+        /// Tags that hosts have besides the one by which they are known as the environment's.
         tags: Vec<Spanned<MeshTag>>,
     }
 }
