@@ -38,6 +38,9 @@ pub struct Node {
     /// The control server's id of it.
     #[serde(rename = "ID")]
     pub id: String,
+    /// The public key of its client, `nodekey:…`.
+    #[serde(rename = "PublicKey")]
+    pub key: String,
     /// The name that it gave itself.
     pub host_name: String,
     /// The name that it has on the network, with a full stop at its end.

@@ -30,6 +30,8 @@ pub struct Device {
     pub name: String,
     /// Its addresses on the network.
     pub ips: Vec<String>,
+    /// The public key of its client, `nodekey:…`.
+    pub key: String,
     /// The tags that own it.
     pub tags: Vec<String>,
     /// Whether its key ends some day.
@@ -37,9 +39,13 @@ pub struct Device {
 }
 
 impl Device {
-    /// Whether it is what a client says of itself.
+    /// Whether it is what a client says of itself. Each network has addresses of its own, and two of them
+    /// may give out the same: the key tells.
     pub fn is(&self, node: &Node) -> bool {
-        node.ips.iter().flatten().any(|ip| self.ips.contains(ip))
+        match self.key.is_empty() || node.key.is_empty() {
+            true => node.ips.iter().flatten().any(|ip| self.ips.contains(ip)),
+            false => self.key == node.key,
+        }
     }
 }
 
@@ -159,6 +165,7 @@ impl Control {
                 hostname: text("hostname"),
                 name: text("name"),
                 ips: list("addresses"),
+                key: text("nodeKey"),
                 tags: list("tags"),
                 expires: it["keyExpiryDisabled"] != Value::Bool(true),
             },
@@ -167,6 +174,7 @@ impl Control {
                 hostname: text("name"),
                 name: text("givenName"),
                 ips: list("ipAddresses"),
+                key: text("nodeKey"),
                 tags: list("tags"),
                 expires: false,
             },
@@ -314,16 +322,32 @@ mod tests {
     }
 
     #[test]
+    fn a_device_is_the_client_with_its_key_whatever_its_address() {
+        let node = |ip: &str, key: &str| Node {
+            ips: Some(vec![ip.into()]),
+            key: key.into(),
+            ..Node::default()
+        };
+        let said = json!({ "nodeId": "n1", "addresses": ["100.64.0.1"], "nodeKey": "nodekey:01" });
+        let device = control().device(&said);
+        assert!(device.is(&node("100.64.0.9", "nodekey:01")));
+        assert!(!device.is(&node("100.64.0.1", "nodekey:02")), "that is on another network");
+        // Where one of them says no key, the address is what there is.
+        assert!(device.is(&node("100.64.0.1", "")) && !device.is(&node("100.64.0.9", "")));
+    }
+
+    #[test]
     fn a_device_is_read_as_each_server_tells_it() {
         let said = json!({ "id": "1", "nodeId": "n1CNTRL", "hostname": "app-1",
             "name": "app-1.t.ts.net", "addresses": ["100.64.0.1"], "tags": ["tag:shop"],
-            "keyExpiryDisabled": true });
+            "nodeKey": "nodekey:01", "keyExpiryDisabled": true });
         let device = control().device(&said);
-        assert_eq!((device.id.as_str(), device.expires), ("n1CNTRL", false));
+        assert_eq!((&*device.id, &*device.key, device.expires), ("n1CNTRL", "nodekey:01", false));
         let access = Access { api: None, key: None, variable: String::new() };
         let said = json!({ "id": "7", "name": "app-1", "givenName": "app-1",
-            "ipAddresses": ["100.64.0.1"], "tags": ["tag:shop"], "expiry": null });
+            "ipAddresses": ["100.64.0.1"], "tags": ["tag:shop"], "nodeKey": "nodekey:02",
+            "expiry": null });
         let device = Control::Headscale(access, None).device(&said);
-        assert_eq!((device.id.as_str(), device.expires), ("7", false));
+        assert_eq!((&*device.id, &*device.key, device.expires), ("7", "nodekey:02", false));
     }
 }
