@@ -250,7 +250,7 @@ fn read_secrets(folder: &Path, environment: &Environment) -> Result<Option<Secre
         }
     };
     let nothing = |_: &str| Variable::Unset;
-    let parsed = dotenv::parse(&name, &bytes, &nothing, dotenv::Style::Full)?;
+    let parsed = dotenv::parse(&name, &bytes, &nothing, dotenv::Style::Strict)?;
     Ok(Some(Secrets::new(parsed.variables)))
 }
 

@@ -313,7 +313,7 @@ fn read_env_files(
                 let variables = dotenv::parse_raw(path, &bytes, &lookup)?;
                 let escape = |value: String| match style {
                     dotenv::Style::Template => interpolate::escape(&value),
-                    dotenv::Style::Full => value,
+                    dotenv::Style::Full | dotenv::Style::Strict => value,
                 };
                 parsed.variables.extend(variables.into_iter().map(|(k, v)| (k, escape(v))));
             }

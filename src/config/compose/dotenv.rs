@@ -16,6 +16,9 @@ pub enum Style {
     Full,
     /// Values become templates: what only the host knows stays a reference.
     Template,
+    /// As `Full`, but what would silently be another value than the one that somebody meant is refused:
+    /// references to what nobody sets, names without a value, values without a name.
+    Strict,
 }
 
 /// What a file says.
@@ -54,7 +57,7 @@ pub fn parse_into(
         if inherited {
             if let Variable::Value(value) = lookup(&key) {
                 let value = match style {
-                    Style::Full => value,
+                    Style::Full | Style::Strict => value,
                     Style::Template => super::interpolate::escape(&value),
                 };
                 parsed.variables.insert(key, value);
@@ -156,6 +159,9 @@ impl Reader<'_> {
         }
         // A last line without `=` and without a line break: a value that belongs to no name.
         let Some((end, separator)) = end else {
+            if self.style == Style::Strict {
+                return Err(self.problem("there is no `=` in this line"));
+            }
             self.rest = text.trim_start_matches(is_blank);
             return Ok((String::new(), false));
         };
@@ -164,6 +170,11 @@ impl Reader<'_> {
             return Err(self.problem("a variable name with a space in it"));
         }
         let inherited = separator == '\n';
+        if self.style == Style::Strict && (inherited || key.is_empty()) {
+            let what =
+                if inherited { "there is no `=` in this line" } else { "no name before the `=`" };
+            return Err(self.problem(what));
+        }
         self.line += usize::from(inherited);
         self.rest = text[end + 1..].trim_start_matches(is_blank);
         Ok((key.to_owned(), inherited))
@@ -222,7 +233,7 @@ impl Reader<'_> {
                 (found, _) => found,
             };
             let interpolator = match self.style {
-                Style::Full => Interpolator::new(&known),
+                Style::Full | Style::Strict => Interpolator::new(&known),
                 Style::Template => Interpolator::template(&known),
             };
             let value = interpolator.substitute(value).map_err(|problem| match problem {
@@ -236,8 +247,14 @@ impl Reader<'_> {
             })?;
             (interpolator.take_missing(), value)
         };
-        parsed.missing.extend(missing.0);
-        Ok(missing.1)
+        let (missing, value) = missing;
+        if self.style == Style::Strict && !missing.is_empty() {
+            return Err(self.problem(
+                "`$` refers to a variable that no line before sets; write `$$`, or put the value into single quotes",
+            ));
+        }
+        parsed.missing.extend(missing);
+        Ok(value)
     }
 }
 
@@ -347,6 +364,19 @@ mod tests {
         }
         let error = parse("x.env", b"A=1\nB=\xff", &|_| Variable::Unset, Style::Full).unwrap_err();
         assert_eq!(error.to_string(), "x.env, line 2: not UTF-8 text");
+    }
+
+    #[test]
+    fn a_strict_file_says_what_it_means() {
+        let read = |text: &str| parse("x", text.as_bytes(), &|_| Variable::Unset, Style::Strict);
+        let parsed = read("A=1\nB=a$$b$A'\nC='hunter2$x'\n").unwrap();
+        assert_eq!((&*parsed.variables["B"], &*parsed.variables["C"]), ("a$b1'", "hunter2$x"));
+        for text in
+            ["A=hunter2$s3cret\n", "A=1\ns3cret", "s3cret\nA=1\n", "=s3cret\n", "A=\"${s3cret}\""]
+        {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with("x, line ") && !error.contains("s3cret"), "{error}");
+        }
     }
 
     #[test]
