@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use crate::model::{FieldChange, Object};
 
+/// What is shown instead of a secret.
+const WITHHELD: &str = "(sensitive)";
+
 /// The attributes in which two definitions differ, by dotted path. Lists are compared whole.
 pub fn changes(before: &Object, after: &Object) -> Vec<FieldChange> {
     let mut changes = Vec::new();
@@ -20,6 +23,13 @@ fn walk(path: &str, before: &Object, after: &Object, changes: &mut Vec<FieldChan
         match (before.get(key), after.get(key)) {
             (old, new) if old == new => {}
             (Some(Value::Object(old)), Some(Value::Object(new))) => walk(&path, old, new, changes),
+            // A section that comes or goes is one of many attributes, too.
+            (Some(Value::Object(old)), None) if !old.is_empty() => {
+                walk(&path, old, &Object::new(), changes);
+            }
+            (None, Some(Value::Object(new))) if !new.is_empty() => {
+                walk(&path, &Object::new(), new, changes);
+            }
             (old, new) => changes.push(field(path, old.cloned(), new.cloned())),
         }
     }
@@ -27,33 +37,103 @@ fn walk(path: &str, before: &Object, after: &Object, changes: &mut Vec<FieldChan
 
 /// One change; its values are withheld where the name says that they are secret.
 pub fn field(path: String, before: Option<Value>, after: Option<Value>) -> FieldChange {
-    let sensitive = is_sensitive(path.rsplit('.').next().unwrap_or(&path));
-    let shown = |value: Option<Value>| {
-        value.map(
-            |value| if sensitive && !is_reference(&value) { "(sensitive)".into() } else { value },
-        )
-    };
-    FieldChange { before: shown(before), after: shown(after), sensitive, path }
+    let name = path.rsplit('.').next().unwrap_or(&path);
+    let shown = |value: &Option<Value>| value.clone().map(|value| without_secrets(name, value));
+    let (was, will_be) = (shown(&before), shown(&after));
+    let sensitive = is_sensitive(name) || was != before || will_be != after;
+    FieldChange { before: was, after: will_be, sensitive, path }
+}
+
+/// A value of a name, without what is secret in it.
+fn without_secrets(name: &str, value: Value) -> Value {
+    match value {
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(name, value)| (name.clone(), without_secrets(&name, value)))
+            .collect(),
+        Value::Array(items) => {
+            items.into_iter().map(|value| without_secrets(name, value)).collect()
+        }
+        value if is_reference(&value) => value,
+        Value::Null => Value::Null,
+        _ if is_sensitive(name) => WITHHELD.into(),
+        Value::String(text) => without_password(&text).into(),
+        value => value,
+    }
 }
 
 /// Whether a name is one that people give to secrets.
 fn is_sensitive(name: &str) -> bool {
-    const WORDS: [&str; 8] =
-        ["password", "passwd", "secret", "token", "api_key", "apikey", "private_key", "credential"];
+    const PARTS: [&str; 9] = [
+        "password",
+        "passwd",
+        "passphrase",
+        "secret",
+        "token",
+        "api_key",
+        "apikey",
+        "private_key",
+        "credential",
+    ];
+    const WORDS: [&str; 2] = ["pass", "pwd"];
     let name = name.to_ascii_lowercase().replace('-', "_");
-    WORDS.iter().any(|word| name.contains(word))
+    PARTS.iter().any(|part| name.contains(part))
+        || name.split(|c: char| !c.is_ascii_alphanumeric()).any(|word| WORDS.contains(&word))
 }
 
-/// A line of a Compose file (`KEY: value`) without its value where the key is one of a secret.
-pub fn without_secret(line: &str) -> String {
-    match line.split_once(": ") {
-        Some((key, value)) if is_sensitive(key) => {
-            let bare = value.trim().trim_matches(['"', '\'']);
-            let shown = if is_reference(&bare.into()) { value } else { "(sensitive)" };
-            format!("{key}: {shown}")
-        }
-        _ => line.to_owned(),
+/// A text without the passwords of the addresses in it: `scheme://user:password@host`.
+fn without_password(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after.find(|c: char| c.is_whitespace() || "/\"'".contains(c));
+        let authority = &after[..end.unwrap_or(after.len())];
+        let password =
+            authority.rfind('@').and_then(|end| Some((authority[..end].find(':')? + 1, end)));
+        rest = match password {
+            Some((start, end)) if !is_reference(&authority[start..end].into()) => {
+                out.push_str(&authority[..start]);
+                out.push_str(WITHHELD);
+                &after[end..]
+            }
+            _ => after,
+        };
     }
+    out + rest
+}
+
+/// The lines of a Compose file, each as it may be shown: without the values of keys that people give to
+/// secrets, also where they take several lines.
+pub fn lines_without_secrets(text: &str) -> Vec<String> {
+    let mut withheld_below = None;
+    let line = |line: &str| {
+        let indent = line.len() - line.trim_start_matches([' ', '-']).len();
+        if let Some(key) = withheld_below {
+            if line.trim().is_empty() {
+                return line.to_owned();
+            }
+            if indent > key {
+                return format!("{}{WITHHELD}", &line[..indent]);
+            }
+            withheld_below = None;
+        }
+        let entry = line.split_once(": ").or_else(|| line.split_once('='));
+        let separator = if line.contains(": ") { ": " } else { "=" };
+        match entry {
+            Some((key, value)) if is_sensitive(key) => {
+                let bare = value.trim().trim_matches(['"', '\'']);
+                if is_reference(&bare.into()) {
+                    return line.to_owned();
+                }
+                withheld_below = Some(indent);
+                format!("{key}{separator}{WITHHELD}")
+            }
+            _ => without_password(line),
+        }
+    };
+    text.lines().map(line).collect()
 }
 
 /// `${NAME}` and nothing else: the name of a secret, which is none.
@@ -91,15 +171,34 @@ mod tests {
     }
 
     #[test]
-    fn a_diff_withholds_literal_secrets_and_shows_references() {
+    fn lines_withhold_literal_secrets_and_show_references() {
+        let shown = |text: &str| lines_without_secrets(text).join("\n");
+        assert_eq!(shown("      DB_PASSWORD: hunter2"), "      DB_PASSWORD: (sensitive)");
+        assert_eq!(shown("      - DB_PASS=hunter2"), "      - DB_PASS=(sensitive)");
+        let reference = "      DB_PASSWORD: ${DB_PASSWORD:?set it}";
+        assert_eq!(shown(reference), reference);
+        assert_eq!(shown("       API_TOKEN: ${T:-abc}"), "       API_TOKEN: (sensitive)");
+        assert_eq!(shown(" image: a:1\n secrets:\n - b"), " image: a:1\n secrets:\n - b");
+        let key = "  PRIVATE_KEY: |\n    BEGIN\n\n    hunter2\n  NEXT: hunter2";
+        let withheld =
+            "  PRIVATE_KEY: (sensitive)\n    (sensitive)\n\n    (sensitive)\n  NEXT: hunter2";
+        assert_eq!(shown(key), withheld);
         assert_eq!(
-            without_secret("+      DB_PASSWORD: hunter2"),
-            "+      DB_PASSWORD: (sensitive)"
+            shown("URL: postgres://shop:hunter2@db/shop?a=b"),
+            "URL: postgres://shop:(sensitive)@db/shop?a=b"
         );
-        let reference = "-      DB_PASSWORD: ${DB_PASSWORD:?set it}";
-        assert_eq!(without_secret(reference), reference);
-        assert_eq!(without_secret("       API_TOKEN: ${T:-abc}"), "       API_TOKEN: (sensitive)");
-        assert_eq!(without_secret(" image: a:1"), " image: a:1");
+        let reference = "URL: postgres://shop:${DB_PASSWORD}@db:5432/shop";
+        assert_eq!(shown(reference), reference);
+    }
+
+    #[test]
+    fn a_section_that_comes_or_goes_withholds_what_its_attributes_would() {
+        let with = json!({"environment": {"DB_PASSWORD": "hunter2", "A": "1"}, "l": [{"token": "hunter2"}]});
+        for (before, after) in [(json!({}), with.clone()), (with, json!({}))] {
+            let differences = differences(before, after).join("\n");
+            assert!(!differences.contains("hunter2"), "{differences}");
+            assert!(differences.contains("environment.A"), "{differences}");
+        }
     }
 
     #[test]

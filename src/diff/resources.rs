@@ -408,8 +408,22 @@ pub(super) fn unified(before: &str, after: &str) -> String {
         lines.filter(|line| !line.contains(LABEL_DEFINITION)).collect()
     };
     let (before, after) = (plain(before), plain(after));
-    let diff = TextDiff::from_lines(&before, &after).unified_diff().context_radius(3).to_string();
-    diff.lines().map(|line| fields::without_secret(line) + "\n").collect()
+    let [shown_before, shown_after] =
+        [&before, &after].map(|text| fields::lines_without_secrets(text));
+    let diff = TextDiff::from_lines(&before, &after);
+    let mut out = String::new();
+    for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
+        out.push_str(&format!("{}\n", hunk.header()));
+        for change in hunk.iter_changes() {
+            let shown = match (change.old_index(), change.new_index()) {
+                (_, Some(at)) => &shown_after[at],
+                (Some(at), None) => &shown_before[at],
+                (None, None) => continue,
+            };
+            out.push_str(&format!("{}{shown}\n", change.tag()));
+        }
+    }
+    out
 }
 
 /// Proposes to take away what is ours on the host and not wanted.
