@@ -22,7 +22,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
         return block_on(run::carry_out(&engine, &args.wish.request(), global));
     };
     let saved = read(path)?;
-    if let Some(env) = global.env.as_ref().filter(|env| **env != saved.environment) {
+    if let Some(env) = global.environment().filter(|env| *env != saved.environment) {
         let what = format!("{} is a plan for {}, not for {env}", path.display(), saved.environment);
         return Err(Failure::new(what).into());
     }

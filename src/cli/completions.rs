@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use super::Cli;
+use super::{Cli, Global};
 use crate::engine::Problem;
 
 #[derive(Debug, clap::Args)]
@@ -13,7 +13,9 @@ pub struct Args {
     shell: clap_complete::Shell,
 }
 
-pub fn run(args: &Args) -> Result<ExitCode, Problem> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "stagecraft", &mut std::io::stdout());
+pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "stagecraft", &mut script);
+    global.print(&String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }

@@ -15,7 +15,8 @@ mod schema;
 mod status;
 mod validate;
 
-use std::io::{IsTerminal, Write};
+use std::cell::Cell;
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -73,6 +74,9 @@ pub struct Global {
     /// Do not ask for confirmation
     #[arg(short, long, global = true)]
     yes: bool,
+    /// Whether a result could not be written.
+    #[arg(skip)]
+    unwritten: Cell<bool>,
 }
 
 /// How results are written.
@@ -143,12 +147,16 @@ pub fn main() -> ExitCode {
         Verb::Validate => validate::run(&global),
         Verb::Schema(args) => schema::run(&args, &global),
         Verb::Compose(verb) => compose::run(&verb, &global),
-        Verb::Completions(args) => completions::run(&args),
+        Verb::Completions(args) => completions::run(&args, &global),
     };
-    result.unwrap_or_else(|problem| {
+    let code = result.unwrap_or_else(|problem| {
         global.complain(&problem);
         ExitCode::FAILURE
-    })
+    });
+    match global.unwritten.into_inner() {
+        true => ExitCode::FAILURE,
+        false => code,
+    }
 }
 
 impl Global {
@@ -166,10 +174,20 @@ impl Global {
         view::Options { paint: self.paint(), verbose: self.verbose }
     }
 
-    /// Writes a result to standard output. A reader that went away is no failure.
+    /// Writes a result to standard output. A reader that went away is no failure; where it can't be
+    /// written the program fails in the end, when all else is done.
     fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                if !self.unwritten.replace(true) {
+                    let failure =
+                        Failure::new(format!("standard output can't be written: {error}"));
+                    self.complain(&failure.into());
+                }
+            }
+            _ => {}
+        }
     }
 
     /// Writes a remark for people to standard error.
@@ -194,18 +212,25 @@ impl Global {
         self.remark(&text);
     }
 
-    /// Says what is doubtful, to people.
+    /// Says what is doubtful.
     fn warn(&self, warnings: &[Diagnostic]) {
-        if self.format != Format::Json {
-            for warning in warnings {
-                self.remark(&view::error::diagnostic(warning, self.paint_errors()));
-            }
+        if self.format == Format::Json && !warnings.is_empty() {
+            let warnings = warnings.iter().map(|warning| warning as &dyn miette::Diagnostic);
+            return self.remark(&view::error::warnings_json(warnings));
         }
+        for warning in warnings {
+            self.remark(&view::error::diagnostic(warning, self.paint_errors()));
+        }
+    }
+
+    /// The environment that was asked for. A variable that is empty asks for none.
+    fn environment(&self) -> Option<&str> {
+        self.env.as_deref().filter(|name| !name.is_empty())
     }
 
     /// Opens the environment that was asked for, or the only one there is.
     fn open(&self) -> Result<Engine, Problem> {
-        self.open_named(self.env.as_deref())
+        self.open_named(self.environment())
     }
 
     fn open_named(&self, name: Option<&str>) -> Result<Engine, Problem> {
@@ -214,7 +239,7 @@ impl Global {
 
     /// Opens what the environment has below its application.
     fn open_infrastructure(&self) -> Result<Engine, Problem> {
-        self.open_by(self.env.as_deref(), Engine::open_infrastructure)
+        self.open_by(self.environment(), Engine::open_infrastructure)
     }
 
     fn open_by(
@@ -233,6 +258,11 @@ impl Global {
         let name = match (name, deployable.as_slice()) {
             (Some(name), _) => name.to_owned(),
             (None, [only]) => only.clone(),
+            (None, []) => {
+                return Err(Failure::new("no environment has hosts to deploy to")
+                    .hint("give one `hosts:` in stagecraft.yml")
+                    .into());
+            }
             (None, _) => {
                 return Err(Failure::new("which environment?")
                     .hint(format!("name one with --env: {}", deployable.join(", ")))

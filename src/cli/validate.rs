@@ -13,7 +13,7 @@ use crate::view;
 pub fn run(global: &Global) -> Result<ExitCode, Problem> {
     let path = global.config_path()?;
     let opened = Workspace::open(&path).and_then(|workspace| {
-        let problems = with_values(&workspace, global.env.as_deref())?;
+        let problems = with_values(&workspace, global.environment())?;
         Ok((summary(&workspace), problems))
     });
     let (summary, problems) = match opened {

@@ -126,6 +126,12 @@ pub fn diagnostics_json<'a>(
     super::json::pretty(&json!({ "error": { "what": what, "diagnostics": diagnostics } }))
 }
 
+/// The JSON form of warnings: `{"warnings": […]}`.
+pub fn warnings_json<'a>(warnings: impl Iterator<Item = &'a dyn miette::Diagnostic>) -> String {
+    let warnings: Vec<Value> = warnings.map(diagnostic_json).collect();
+    super::json::pretty(&json!({ "warnings": warnings }))
+}
+
 /// One diagnostic in JSON: severity, code, message, and its place, label and hint where it has one.
 pub fn diagnostic_json(diagnostic: &dyn miette::Diagnostic) -> Value {
     let mut object = json!({
