@@ -56,13 +56,16 @@ pub enum Verb {
         /// One host alone
         #[arg(long, value_name = "NAME")]
         host: Option<String>,
+        /// The version (`IMAGE_TAG`); else the one that the newest release deployed
+        #[arg(long, value_name = "VERSION", value_parser = super::plan::version)]
+        version: Option<String>,
     },
 }
 
 pub fn run(verb: &Verb, global: &Global) -> Result<ExitCode, Problem> {
     match verb {
         Verb::Config(args) => config(args, global),
-        Verb::Render { host } => render(host.as_deref(), global),
+        Verb::Render { host, version } => render(host.as_deref(), version.clone(), global),
     }
 }
 
@@ -76,9 +79,14 @@ fn config(args: &ConfigArgs, global: &Global) -> Result<ExitCode, Problem> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn render(host: Option<&str>, global: &Global) -> Result<ExitCode, Problem> {
+fn render(
+    host: Option<&str>,
+    version: Option<String>,
+    global: &Global,
+) -> Result<ExitCode, Problem> {
     let engine = global.open()?;
-    let desired = block_on(engine.plan(&Request::default()))?.desired;
+    let request = Request { version, ..Request::default() };
+    let desired = block_on(engine.plan(&request))?.desired;
     if let Some(name) = host.filter(|name| !desired.hosts.contains_key(*name)) {
         let known: Vec<&str> = desired.hosts.keys().map(String::as_str).collect();
         return Err(Failure::new(format!("there is no host {name}"))

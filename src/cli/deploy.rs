@@ -9,6 +9,7 @@ use crate::model::Request;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The version: the tag of the images, `IMAGE_TAG` in the Compose file
+    #[arg(value_parser = super::plan::version)]
     version: String,
 }
 

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use super::{Global, block_on, run};
 use crate::engine::Problem;
+use crate::model::image::is_version;
 use crate::model::{Address, Failure, Part, Request};
 use crate::view;
 
@@ -27,7 +28,7 @@ pub struct Args {
 #[derive(Debug, clap::Args)]
 pub struct Wish {
     /// The version to deploy (`IMAGE_TAG`); else the one that the newest release deployed
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = version)]
     version: Option<String>,
     /// Destroy the volumes that nothing wants any more, with their data
     #[arg(long)]
@@ -41,6 +42,16 @@ pub struct Wish {
     /// Let this machine, disk or address be destroyed, with what is on it; repeatable
     #[arg(long, value_name = "ADDRESS")]
     allow_destroy: Vec<Address>,
+}
+
+/// A version as an argument: what can be the tag of an image.
+pub fn version(text: &str) -> Result<String, &'static str> {
+    match is_version(text) {
+        true => Ok(text.to_owned()),
+        false => {
+            Err("it can't be the tag of an image: letters, digits, `_`, `.` and `-`, 128 at most")
+        }
+    }
 }
 
 impl Wish {

@@ -2,6 +2,7 @@
 //! to know of the world is handed to it as `Facts`.
 
 mod placement;
+mod refuse;
 mod render;
 mod rendered;
 mod rollout;
@@ -180,6 +181,10 @@ impl<'a> Compiler<'a> {
                     self.part.problems.entry(host.to_owned()).or_default().push(problem);
                 }
             }
+        }
+        let definitions = services.iter().map(|(placed, it)| (placed.name, &it.spec.definition));
+        if let Err(problem) = refuse::clashes(project, host, definitions) {
+            self.part.problems.entry(host.to_owned()).or_default().push(problem);
         }
         let rendered = services.iter().map(|(_, rendered)| rendered.as_ref());
         let used = Used::by(rendered.clone());

@@ -58,6 +58,8 @@ pub struct Placed<'a> {
     hosts: BTreeSet<&'a str>,
     /// Those that it depends on, by their places in the order of names.
     dependencies: Vec<usize>,
+    /// Those of them that it is made anew with.
+    followed: Vec<usize>,
 }
 
 impl Placed<'_> {
@@ -97,6 +99,7 @@ impl<'a> Places<'a> {
                 tier: placement.tier,
                 hosts: placement.hosts.iter().map(String::as_str).collect(),
                 dependencies: Vec::new(),
+                followed: Vec::new(),
             })
             .collect();
         let mut by_host: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
@@ -107,6 +110,9 @@ impl<'a> Places<'a> {
             for name in services[at].service.depends_on.keys() {
                 let Some(on) = position(&services, name) else { continue };
                 services[at].dependencies.push(on);
+                if restarts_with(services[at].service, name) {
+                    services[at].followed.push(on);
+                }
                 let elsewhere = !services[at].hosts.is_subset(&services[on].hosts);
                 services[on].is_needed_elsewhere |= elsewhere;
             }
@@ -131,10 +137,23 @@ impl<'a> Places<'a> {
         self.by_host.get(host).into_iter().flatten().map(|at| &self.services[*at])
     }
 
+    /// The services of a host with which one there is made anew.
+    pub fn followed(&self, placed: &Placed, host: &str) -> impl Iterator<Item = &Placed<'a>> {
+        let followed = placed.followed.iter().map(|at| &self.services[*at]);
+        followed.filter(move |followed| followed.is_on(host))
+    }
+
     /// The services that one depends on.
     pub fn dependencies(&self, placed: &Placed) -> impl Iterator<Item = &Placed<'a>> {
         placed.dependencies.iter().map(|at| &self.services[*at])
     }
+}
+
+/// Whether a service begins anew when one that it depends on does: because it says so, or because it has a link
+/// to it or shares a namespace with it.
+fn restarts_with(service: &Service, on: &str) -> bool {
+    let entry = service.canonical.get("depends_on").and_then(|all| all.get(on));
+    entry.and_then(|entry| entry.get("restart")).and_then(Value::as_bool).unwrap_or_default()
 }
 
 /// The container ports that a service's hosts publish on their mesh addresses for dependants on other hosts.

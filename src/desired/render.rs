@@ -6,11 +6,12 @@ use std::net::IpAddr;
 use serde_json::{Map, Value, json};
 
 use super::rendered::Rendered;
-use super::{Blueprint, Facts, Placed, Places, Traffic};
+use super::{Blueprint, Facts, Placed, Places, Traffic, refuse};
 use crate::config::compose::Project;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
-use crate::model::definition::{LABEL_DEFINITION, LABEL_ENVIRONMENT};
+use crate::model::definition::{LABEL_DEFINITION, LABEL_ENVIRONMENT, sources};
+use crate::model::image::is_reference;
 use crate::model::{Object, Site};
 
 /// What is rendered, and for whom; the same for all hosts.
@@ -51,6 +52,11 @@ impl<'a> Surroundings<'a> {
         Ok(Self { beside, routed, ip })
     }
 
+    /// Whether a service that it depends on runs there, too.
+    pub fn has(&self, service: &str) -> bool {
+        self.beside.contains(&service)
+    }
+
     /// Entries of `ports` that publish some on the host's address; at which port says `published`.
     fn ports(&self, ports: &[u16], published: impl Fn(u16) -> Option<String>) -> Vec<Value> {
         let entry = |port: &u16| {
@@ -80,7 +86,6 @@ pub fn service(
         canonical.map(|(key, value)| (key.clone(), value.clone())).collect();
     let awaited = service.canonical.get("depends_on");
     definition.insert("image".into(), image(blueprint, project, facts, placed)?.into());
-    refuse_project_files(project, placed)?;
     let replicas = placement.replicas.map(u64::from);
     let replicas = replicas.or(service.replicas).unwrap_or(1);
     set(&mut definition, "deploy", "replicas", replicas.into());
@@ -88,7 +93,7 @@ pub fn service(
     let mut kept = Map::new();
     for dependency in places.dependencies(placed) {
         let other = dependency.name;
-        if surroundings.beside.contains(&other) {
+        if surroundings.has(other) {
             let entry = awaited.and_then(|awaited| awaited.get(other));
             kept.extend(entry.map(|entry| (other.to_owned(), entry.clone())));
             continue;
@@ -102,6 +107,7 @@ pub fn service(
     if !kept.is_empty() {
         definition.insert("depends_on".into(), kept.into());
     }
+    links(scene, surroundings, &mut definition)?;
     if !placed.published.is_empty() {
         let same = |port: u16| Some(port.to_string());
         push(&mut definition, "ports", surroundings.ports(&placed.published, same));
@@ -118,6 +124,7 @@ pub fn service(
         push(&mut definition, "ports", surroundings.ports(&surroundings.routed, |_| None));
     }
     set(&mut definition, "labels", LABEL_ENVIRONMENT, blueprint.site.mark().into());
+    refuse::service(project, host, placed, &definition, surroundings)?;
     Ok(definition)
 }
 
@@ -167,6 +174,13 @@ fn image(
             format!("the image of `{name}` depends on a value that only the host knows: {image}"),
             "set the variable under `variables:` of the environment, or with --version",
         ),
+        (Some(image), _, version) if !is_reference(image) => refuse(
+            format!("the image of `{name}` comes to `{image}`, which is no reference to one"),
+            match version {
+                None => "give a version with --version, if it is `IMAGE_TAG` that is missing",
+                Some(_) => "write it as in `registry.example/name:tag`",
+            },
+        ),
         (Some(image), _, _) => Ok(image.clone()),
         (None, Some(registry), Some(version)) => Ok(format!("{registry}/{name}:{version}")),
         (None, Some(_), None) => refuse(
@@ -180,25 +194,32 @@ fn image(
     }
 }
 
-/// Files of the project's folder do not exist on hosts.
-fn refuse_project_files(project: &Project, placed: &Placed) -> Result<(), Diagnostic> {
-    use crate::config::compose::MountKind;
-    let relative = |path: &str| path.starts_with('.') && !path.starts_with("/");
-    let name = placed.name;
-    let mounts = placed.service.volumes.iter();
-    let mut bound = mounts
-        .filter(|mount| mount.kind == MountKind::Bind)
-        .filter_map(|mount| mount.source.as_deref())
-        .filter(|source| relative(source));
-    match bound.next() {
-        None => Ok(()),
-        Some(source) => {
-            let message =
-                format!("`{name}` mounts {source} of the project's folder, which hosts don't have");
-            Err(point(project, name, Diagnostic::error("render::project-file", message))
-                .help("mount an absolute path of the host or a volume, or put it into the image"))
+/// Links to services of other hosts become names of those hosts.
+fn links(
+    scene: &Scene,
+    surroundings: &Surroundings,
+    definition: &mut Object,
+) -> Result<(), Diagnostic> {
+    let Some(Value::Array(links)) = definition.get_mut("links") else { return Ok(()) };
+    let parts = |link: &Value| {
+        let link = link.as_str().unwrap_or_default();
+        let (service, alias) = link.split_once(':').unwrap_or((link, link));
+        (service.to_owned(), alias.to_owned())
+    };
+    let (kept, gone): (Vec<Value>, _) =
+        std::mem::take(links).into_iter().partition(|link| surroundings.has(&parts(link).0));
+    match kept.is_empty() {
+        true => drop(definition.remove("links")),
+        false => *links = kept,
+    }
+    for (service, alias) in gone.iter().map(parts).filter(|(service, alias)| service != alias) {
+        let Some(placed) = scene.places.get(&service) else { continue };
+        for host in &placed.placement.hosts {
+            let ip = mesh_ip(scene.blueprint, scene.facts, host)?;
+            push(definition, "extra_hosts", [format!("{alias}={ip}").into()]);
         }
     }
+    Ok(())
 }
 
 /// The address at which a host is reached from the others.
@@ -239,9 +260,10 @@ impl<'a> Used<'a> {
             services.clone().flat_map(of).map(String::as_str).collect()
         };
         let sourced = |section: &str| {
-            let definitions = services.clone().map(|service| &service.spec.definition);
-            let entries = definitions.filter_map(|definition| definition.get(section)?.as_array());
-            entries.flatten().filter_map(|entry| entry.get("source")?.as_str()).collect()
+            services
+                .clone()
+                .flat_map(|service| sources(&service.spec.definition, section))
+                .collect()
         };
         Self {
             networks: keys(|service| &service.networks),
@@ -285,7 +307,7 @@ impl Sections {
     }
 
     /// A section as far as it is used, under its key; nothing where it is not.
-    fn used(&self, key: &str, used: &BTreeSet<&str>) -> Object {
+    pub fn used(&self, key: &str, used: &BTreeSet<&str>) -> Object {
         let section = self.0.get(key).into_iter().flatten();
         let section = section.filter(|(name, _)| used.contains(name.as_str()));
         let section: Object = section.map(|(name, value)| (name.clone(), value.clone())).collect();

@@ -5,13 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde_json::Value;
+
 use super::Placed;
 use super::render::{self, Scene, Surroundings};
 use super::rollout;
 use crate::config::compose::references_of;
 use crate::config::diagnostic::Diagnostic;
 use crate::config::yaml;
-use crate::model::definition::{fingerprint, limits, networks, replicas};
+use crate::model::definition::{fingerprint, limits, networks, replicas, sources};
 use crate::model::{EnvUse, Object, ServiceSpec};
 
 /// How deep a service's entry lies in a Compose file.
@@ -28,10 +30,13 @@ pub struct Rendered {
     pub volumes: BTreeSet<String>,
 }
 
+/// What a service is made anew with, by name.
+type Followed = BTreeMap<String, Rc<Rendered>>;
+
 /// The newest rendering of each service, with the surroundings that it was made for.
 #[derive(Default)]
 pub struct Renderings<'a> {
-    newest: BTreeMap<&'a str, (Surroundings<'a>, Rc<Rendered>)>,
+    newest: BTreeMap<&'a str, (Surroundings<'a>, Followed, Rc<Rendered>)>,
 }
 
 impl<'a> Renderings<'a> {
@@ -46,27 +51,51 @@ impl<'a> Renderings<'a> {
         placed: &Placed<'a>,
     ) -> Result<Rc<Rendered>, Diagnostic> {
         let surroundings = Surroundings::of(scene, host, placed)?;
-        if let Some((known, rendered)) = self.newest.get(placed.name)
+        // Services that depend on each other in a circle are refused when they are loaded.
+        let followed = scene.places.followed(placed, host);
+        let followed = followed
+            .map(|placed| Ok((placed.name.to_owned(), self.of(scene, host, placed)?)))
+            .collect::<Result<Followed, Diagnostic>>()?;
+        if let Some((known, with, rendered)) = self.newest.get(placed.name)
             && *known == surroundings
+            && with.len() == followed.len()
+            && with.values().zip(followed.values()).all(|(one, other)| Rc::ptr_eq(one, other))
         {
             return Ok(rendered.clone());
         }
         let definition = render::service(scene, host, placed, &surroundings)?;
-        let rendered = Rc::new(rendered(scene, placed, definition)?);
-        self.newest.insert(placed.name, (surroundings, rendered.clone()));
+        let rendered = Rc::new(rendered(scene, placed, definition, &followed)?);
+        self.newest.insert(placed.name, (surroundings, followed, rendered.clone()));
         Ok(rendered)
     }
 }
 
-/// A service with a definition, which its digest completes.
+/// A service with a definition, which its digest completes. The digest also covers what containers get when
+/// they are made, and what they are made anew with.
 fn rendered(
     scene: &Scene,
     placed: &Placed,
     mut definition: Object,
+    followed: &Followed,
 ) -> Result<Rendered, Diagnostic> {
-    let Scene { blueprint, project, .. } = scene;
+    let Scene { blueprint, project, sections, .. } = scene;
     let rollout = rollout::spec(blueprint, project, placed, &definition)?;
-    let fingerprint = fingerprint(&definition);
+    let mut beside = Object::new();
+    for section in ["configs", "secrets"] {
+        beside.extend(sections.used(section, &sources(&definition, section).collect()));
+    }
+    let mut env = match definition.contains_key("env_file") {
+        true => EnvUse::All,
+        false => EnvUse::Keys(references_of(&definition)),
+    };
+    env.add(&EnvUse::Keys(references_of(&beside)));
+    if !followed.is_empty() {
+        let digests =
+            followed.iter().map(|(name, it)| (name.clone(), it.spec.fingerprint.clone().into()));
+        beside.insert("services".into(), Value::Object(digests.collect()));
+        followed.values().for_each(|it| env.add(&it.spec.env));
+    }
+    let fingerprint = fingerprint(&definition, &beside);
     render::label(&mut definition, &fingerprint);
     let on: Option<BTreeSet<String>> =
         networks(&definition).map(|keys| keys.into_iter().map(str::to_owned).collect());
@@ -84,10 +113,7 @@ fn rendered(
         limits: limits(&definition),
         networks: on.as_ref().map(|keys| keys.iter().map(docker_name).collect()),
         container_name: text("container_name"),
-        env: match definition.contains_key("env_file") {
-            true => EnvUse::All,
-            false => EnvUse::Keys(references_of(&definition)),
-        },
+        env,
         rollout,
         tier: placed.tier,
         completes: placed.completes,

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::resources::{EnvDelta, Scope};
 use super::{Draft, Proposal, fields};
-use crate::model::definition::comparable;
+use crate::model::definition::{LABEL_DEFINITION, comparable, label};
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, Cause, Container, ContainerState, FieldChange,
     Object, ServiceSpec,
@@ -158,5 +158,9 @@ fn asleep(container: &Container, spec: &ServiceSpec) -> Option<&'static str> {
 /// Whether containers made from two definitions would be different.
 fn differ(one: &Object, other: &Object) -> bool {
     // Mostly they are the same one, or nothing differs, and that is seen without a copy.
-    !std::ptr::eq(one, other) && one != other && comparable(one) != comparable(other)
+    // The digest also covers what is beside a definition.
+    let made_from = |definition| label(definition, LABEL_DEFINITION);
+    !std::ptr::eq(one, other)
+        && one != other
+        && (made_from(one) != made_from(other) || comparable(one) != comparable(other))
 }

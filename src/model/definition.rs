@@ -24,9 +24,26 @@ pub fn comparable(definition: &Object) -> Object {
     }
 }
 
-/// The digest of the parts that a container is made from.
-pub fn fingerprint(definition: &Object) -> String {
-    digest_of(&Comparable(definition))[..16].to_owned()
+/// The digest of what a container is made from: parts of its definition, and what is beside that in the
+/// Compose file, which Compose's own hash does not cover.
+pub fn fingerprint(definition: &Object, beside: &Object) -> String {
+    let digest = match beside.is_empty() {
+        true => digest_of(&Comparable(definition)),
+        false => digest_of(&(Comparable(definition), beside)),
+    };
+    digest[..16].to_owned()
+}
+
+/// The names that the entries of a section have for what they mount: configs, secrets or volumes.
+pub fn sources<'a>(definition: &'a Object, section: &str) -> impl Iterator<Item = &'a str> {
+    let entries = definition.get(section).and_then(Value::as_array).into_iter().flatten();
+    entries.filter_map(|entry| entry.get("source")?.as_str())
+}
+
+/// The services of which its containers share a namespace: it is that of one container of theirs.
+pub fn shares(definition: &Object) -> impl Iterator<Item = &str> {
+    let keys = ["network_mode", "ipc", "pid", "uts", "cgroup"].into_iter();
+    keys.filter_map(|key| definition.get(key)?.as_str()?.strip_prefix("service:"))
 }
 
 /// What `comparable` keeps, as it is written, without a copy of it.
@@ -178,6 +195,8 @@ mod tests {
     fn replicas_and_dependencies_make_no_other_container() {
         let one = object(json!({"image": "a", "deploy": {"replicas": 1}, "depends_on": {"b": {}}}));
         let two = object(json!({"image": "a", "scale": 2}));
+        let nothing = Object::new();
+        let fingerprint = |definition: &Object| fingerprint(definition, &nothing);
         assert_eq!(fingerprint(&one), fingerprint(&two));
         let other = object(json!({"image": "b"}));
         assert_ne!(fingerprint(&one), fingerprint(&other));

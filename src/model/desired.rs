@@ -278,6 +278,15 @@ pub enum EnvUse {
 }
 
 impl EnvUse {
+    /// Adds what another uses.
+    pub fn add(&mut self, other: &EnvUse) {
+        match (&mut *self, other) {
+            (EnvUse::Keys(keys), EnvUse::Keys(others)) => keys.extend(others.iter().cloned()),
+            (EnvUse::Keys(_), EnvUse::All) => *self = EnvUse::All,
+            (EnvUse::All, _) => {}
+        }
+    }
+
     /// Which of some changed keys the service uses.
     pub fn affected<'a>(&self, changed: &'a BTreeSet<String>) -> Vec<&'a str> {
         changed

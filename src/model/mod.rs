@@ -6,6 +6,7 @@ mod desired;
 mod effect;
 mod event;
 mod host;
+pub mod image;
 mod infrastructure;
 mod observed;
 mod plan;

@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+/// Where the sandbox's secrets are.
+pub const SECRETS: &str = ".stagecraft/secrets/sandbox.env";
+
 /// A project.
 pub struct Project {
     pub folder: tempfile::TempDir,
@@ -22,19 +25,43 @@ impl Project {
         Self { folder }
     }
 
+    /// A blog on the simulated host `a`, with the environment's settings and services as written.
+    pub fn blog(environment: &str, services: &str, compose: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let config = format!(
+            "project: {{name: blog}}\nservices: {{{services}}}\nenvironments:\n  sandbox: \
+             {{world: simulated, hosts: {{app: [a]}}{environment}}}\n"
+        );
+        fs::write(folder.path().join("stagecraft.yml"), config).unwrap();
+        fs::write(folder.path().join("docker-compose.yml"), compose).unwrap();
+        Self { folder }
+    }
+
+    /// The same with secrets.
+    pub fn blog_with_secrets(secrets: &str, compose: &str) -> Self {
+        let project = Self::blog(", env_file: /etc/blog/env", "", compose);
+        fs::create_dir_all(project.path(".stagecraft/secrets")).unwrap();
+        fs::write(project.path(SECRETS), secrets).unwrap();
+        project
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     pub fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_stagecraft"))
+        self.command(arguments).output().unwrap()
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_stagecraft"));
+        command
             .args(arguments)
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap())
-            .env("STAGECRAFT_ENV", "sandbox")
-            .output()
-            .unwrap()
+            .env("STAGECRAFT_ENV", "sandbox");
+        command
     }
 
     /// Runs a verb that must exit with a code; both outputs.

@@ -133,3 +133,193 @@ fn a_variable_that_nobody_sets_is_told_of() {
     let found = edge.ok(&["plan"]);
     assert!(!found.contains("not set"), "{found}");
 }
+
+/// What a Compose file says beside `services:`, and the services' own settings in stagecraft.yml.
+struct Impossible {
+    compose: &'static str,
+    services: &'static str,
+    said: &'static [&'static str],
+}
+
+const IMPOSSIBLE: [Impossible; 16] = [
+    Impossible {
+        compose: "services: {web: {image: x, volumes: ['./conf:/etc/x']}}",
+        services: "",
+        said: &["`volumes` of `web` is ./conf of the project's folder", "mount an absolute path"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, volumes: [{type: bind, source: conf/x, target: /x}]}}",
+        services: "",
+        said: &["`volumes` of `web` is conf/x of the project's folder"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, env_file: app.env}}",
+        services: "",
+        said: &["`env_file` of `web` is app.env", "${STAGECRAFT_ENV_FILE}"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, env_file: '${STAGECRAFT_ENV_FILE}'}}",
+        services: "",
+        said: &["`env_file` of `web` comes to nothing"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, label_file: l.txt}}",
+        services: "",
+        said: &["`label_file` of `web` is l.txt"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, secrets: [t]}}\nsecrets: {t: {file: t.txt}}",
+        services: "",
+        said: &["`secrets.file` of `web` is t.txt", "with `environment:`"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, configs: [t]}}\nconfigs: {t: {file: ./t.txt}}",
+        services: "",
+        said: &["`configs.file` of `web` is ./t.txt", "under `content:`"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, volumes: ['vol:/v']}}\nvolumes: {vol: {driver_opts: {type: none, o: 'rw,bind', device: ./d}}}",
+        services: "",
+        said: &["`driver_opts.device` of `web` is ./d"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, network_mode: 'service:db'}, db: {image: x, expose: ['1']}}",
+        services: "web: {role: app}, db: {role: db}",
+        said: &[
+            "`web` shares a namespace with `db`, which does not run beside it on a",
+            "same hosts",
+        ],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, volumes_from: ['db:ro']}, db: {image: x, expose: ['1']}}",
+        services: "web: {role: app}, db: {role: db}",
+        said: &["`web` shares volumes with `db`"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, ports: ['80:80'], deploy: {replicas: 3}}}",
+        services: "",
+        said: &["`web` has 3 replicas, and only one can have port 80 of the host"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, ports: ['80:80']}, www: {image: x, ports: ['127.0.0.1:80:8080']}}",
+        services: "",
+        said: &["`web` and `www` both publish port 80 of a"],
+    },
+    Impossible {
+        compose: "services: {web: {image: 'x:${IMAGE_TAG}'}}",
+        services: "",
+        said: &["comes to `x:`, which is no reference", "give a version with --version"],
+    },
+    Impossible {
+        compose: "services: {web: {image: 'x:${IMAGE_TAG:?say which}'}}",
+        services: "",
+        said: &["`IMAGE_TAG` is required", "`--version VERSION`, or `deploy VERSION`"],
+    },
+    Impossible {
+        compose: "services: {web: {image: x, environment: {A: '${A:?say which}'}}}",
+        services: "",
+        said: &[
+            "`A` is required",
+            "`variables:` in stagecraft.yml",
+            "neither `.env` nor this shell",
+        ],
+    },
+    Impossible {
+        compose: "services: {web: {image: x}, db: {image: Y}}",
+        services: "",
+        said: &["comes to `Y`, which is no reference", "IMAGE_TAG"],
+    },
+];
+
+#[test]
+fn what_hosts_cannot_run_is_refused() {
+    for Impossible { compose, services, said } in IMPOSSIBLE {
+        let blog = Project::blog("", services, compose);
+        if services.contains("role: db") {
+            blog.edit("stagecraft.yml", "app: [a]", "app: [a], db: [b]");
+        }
+        let text = blog.exits(1, &["plan"]);
+        for words in said {
+            assert!(text.contains(words), "no {words:?} in:\n{text}\nof:\n{compose}");
+        }
+    }
+}
+
+#[test]
+fn an_environment_asks_for_no_more_replicas_than_there_can_be() {
+    let compose = "services: {web: {image: x, container_name: foo}}";
+    let blog = Project::blog(", web: {replicas: 2}", "", compose);
+    let said = blog.exits(1, &["plan"]);
+    assert!(said.contains("only one can have `container_name: foo`"), "{said}");
+}
+
+#[test]
+fn services_may_share_a_host_in_many_ways() {
+    let compose = "services:\n  web: {image: x, ports: ['80:80', '127.0.0.1:81:81'], expose: ['82'], volumes: ['/srv:/s', '~/x:/x']}\n  \
+        www: {image: x, ports: ['127.0.0.2:81:81', '80:80/udp'], links: [web]}\n  \
+        many: {image: x, ports: ['9000-9001:90'], deploy: {replicas: 2}}\n  \
+        far: {image: x, links: ['web:front', web]}\n";
+    let blog = Project::blog(
+        "",
+        "web: {role: app}, www: {role: app}, many: {role: app}, far: {role: db}",
+        compose,
+    );
+    blog.edit("stagecraft.yml", "app: [a]", "app: [a], db: [b]");
+    blog.ok(&["plan"]);
+    let rendered = blog.ok(&["compose", "render", "--host", "b"]);
+    let at = rendered.split("web=").nth(1).and_then(|rest| rest.lines().next()).unwrap();
+    assert!(rendered.contains(&format!("- front={at}\n")), "{rendered}");
+    assert!(!rendered.contains("links"), "{rendered}");
+}
+
+#[test]
+fn a_version_that_no_image_can_have_is_a_usage_error() {
+    let blog = Project::blog("", "", "services: {web: {image: 'x:$IMAGE_TAG'}}");
+    for version in ["", "bad version", "a/b:c"] {
+        let said = blog.exits(64, &["deploy", version]);
+        assert!(said.contains("it can't be the tag of an image"), "{said}");
+    }
+    assert!(blog.ok(&["compose", "render", "--version", "v1"]).contains("image: x:v1"));
+}
+
+#[test]
+fn a_secrets_file_that_means_something_else_than_it_says_is_refused() {
+    let compose = "services: {web: {image: x, environment: {P: $PASSWORD}}}";
+    for (secrets, said) in [
+        ("A=1\nPASSWORD=hunter2$x\n", "line 2: `$` refers to a variable"),
+        ("PASSWORD\n", "line 1: there is no `=` in this line"),
+        ("PASSWORD=x\nhunter2", "line 2: there is no `=` in this line"),
+        ("=hunter2\n", "line 1: no name before the `=`"),
+    ] {
+        let blog = Project::blog_with_secrets(secrets, compose);
+        let text = blog.exits(1, &["plan"]);
+        assert!(text.contains(said) && !text.contains("hunter2"), "no {said:?} in:\n{text}");
+    }
+}
+
+#[test]
+fn a_warning_is_told_in_every_format() {
+    let blog = Project::blog("", "", "services: {web: {image: x, environment: {A: $FOO}}}");
+    for format in ["text", "json", "markdown"] {
+        let output = blog.run(&["plan", "--format", format]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(said.contains("the variable `FOO` is not set"), "{format}: {said}");
+        assert!(said.contains("`variables:`"), "{format}: {said}");
+    }
+}
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure() {
+    let blog = Project::blog("", "", "services: {web: {image: x}}");
+    for verb in ["plan", "schema", "validate", "completions"] {
+        let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let mut command = blog.command(&[verb]);
+        if verb == "completions" {
+            command.arg("fish");
+        }
+        let output = command.stdout(full).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{verb}: {said}");
+        assert!(said.contains("standard output can't be written"), "{verb}: {said}");
+    }
+}

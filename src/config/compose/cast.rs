@@ -89,19 +89,22 @@ fn walk(
                 match with.substitute(text) {
                     Ok(replaced) => *text = replaced,
                     Err(problem) => {
-                        problems.add(|| report(problem, &path.to_string(), &node.span));
+                        problems.add(|| report(problem, &path.to_string(), &node.span, with));
                         return;
                     }
                 }
                 for name in with.take_missing() {
                     warnings.add(|| {
-                        Diagnostic::warning(
-                            "compose::unset-variable",
-                            format!(
-                                "the variable `{name}` is not set; nothing stands in its place"
-                            ),
-                        )
-                        .at(&node.span, "used here")
+                        let what = format!(
+                            "the variable `{name}` is not set; nothing stands in its place"
+                        );
+                        let warning = Diagnostic::warning("compose::unset-variable", what)
+                            .at(&node.span, "used here");
+                        // Docker Compose reads the same places as we do then.
+                        match with.is_template() {
+                            true => warning.help(how_to_set(&name, with)),
+                            false => warning,
+                        }
                     });
                 }
             }
@@ -125,8 +128,23 @@ fn walk(
     }
 }
 
+/// Where a variable gets its value.
+fn how_to_set(name: &str, with: &Interpolator) -> String {
+    match (with.is_template(), name) {
+        (false, _) => format!("set `{name}` in the environment or in an env file"),
+        (true, "IMAGE_TAG") => {
+            "give a version: `--version VERSION`, or `deploy VERSION`".to_owned()
+        }
+        // Nobody sees on a host what a shell or a folder here holds.
+        (true, _) => format!(
+            "set `{name}` under the environment's `variables:` in stagecraft.yml, or in its secrets \
+             file; neither `.env` nor this shell is asked"
+        ),
+    }
+}
+
 /// A problem in the words of a diagnostic.
-pub(super) fn report(problem: Problem, path: &str, span: &Span) -> Diagnostic {
+fn report(problem: Problem, path: &str, span: &Span, with: &Interpolator) -> Diagnostic {
     match problem {
         Problem::Invalid(text) => {
             let message = match text.len() {
@@ -144,7 +162,7 @@ pub(super) fn report(problem: Problem, path: &str, span: &Span) -> Diagnostic {
                 format!("{path}: the variable `{name}` is required but has no value{reason}"),
             )
             .at(span, "required here")
-            .help(format!("set `{name}` in the environment or in an env file"))
+            .help(how_to_set(&name, with))
         }
         Problem::Unrepresentable(name) => Diagnostic::error(
             "compose::interpolation",

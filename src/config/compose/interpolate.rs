@@ -178,6 +178,11 @@ impl<'a> Interpolator<'a> {
         Self { template: true, ..Self::new(lookup) }
     }
 
+    /// Whether it writes templates for hosts.
+    pub fn is_template(&self) -> bool {
+        self.template
+    }
+
     /// The unset variables that were replaced by nothing, each once; Compose warns about them.
     pub fn take_missing(&self) -> BTreeSet<String> {
         let mut missing = self.missing.take();

@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::{Upstream, differ, drifted, own_name};
 use crate::diff::fields;
 use crate::diff::resources::Scope;
-use crate::model::definition::{aliases, networks};
+use crate::model::definition::{aliases, comparable, networks, shares, sources};
 use crate::model::{
-    Address, Cause, Container, ContainerState, FieldChange, Health, Object, ServiceSpec,
+    Address, COMPOSE_FILE, Cause, Container, ContainerState, FieldChange, Health, Object,
+    ServiceSpec,
 };
 
 /// Decides whether a container is still what is desired.
@@ -20,6 +23,8 @@ pub(super) struct Judge<'a> {
     expected_image: Option<&'a str>,
     pinned: bool,
     pub spec_changed: bool,
+    /// What its containers get when they are made, where only that has changed.
+    beside: Option<Cause>,
     env: Option<Cause>,
     upstream: &'a Upstream<'a>,
 }
@@ -32,7 +37,13 @@ impl<'a> Judge<'a> {
         upstream: &'a Upstream<'a>,
     ) -> Self {
         let spec_changed = prior.is_some_and(|prior| differ(prior, &spec.definition));
-        let deployed = scope.state.deployed.as_ref().filter(|_| prior.is_some() && !spec_changed);
+        let is_same = |prior| comparable(prior) == comparable(&spec.definition);
+        let beside = prior.filter(|prior| spec_changed && is_same(prior));
+        // Compose puts containers in the place of services before it computes these.
+        let is_resolved = shares(&spec.definition).next().is_some()
+            || spec.definition.contains_key("volumes_from");
+        let is_noted = prior.is_some() && !spec_changed && !is_resolved;
+        let deployed = scope.state.deployed.as_ref().filter(|_| is_noted);
         let hash = deployed.and_then(|deployed| deployed.hashes.get(&spec.service));
         let local = scope.state.images.get(&spec.image).map(|image| image.id.as_str());
         let pinned = spec.pin.as_ref().map(|pin| pin.id.as_str());
@@ -43,6 +54,10 @@ impl<'a> Judge<'a> {
             expected_image: pinned.or(local),
             pinned: pinned.is_some(),
             spec_changed,
+            beside: beside.map(|_| Cause::Upstream {
+                address: Address::file(scope.host, COMPOSE_FILE),
+                what: beside_of(&spec.definition),
+            }),
             env: upstream
                 .env
                 .concerns(&spec.env)
@@ -55,12 +70,12 @@ impl<'a> Judge<'a> {
     pub fn stale(&self, container: &Container) -> (Vec<Cause>, Vec<FieldChange>) {
         let (mut causes, mut changed) = (Vec::new(), Vec::new());
         if container.fingerprint != self.spec.fingerprint {
-            causes.push(if self.spec_changed {
-                Cause::Changed
-            } else {
-                Cause::Unfinished {
+            causes.push(match &self.beside {
+                Some(cause) => cause.clone(),
+                None if self.spec_changed => Cause::Changed,
+                None => Cause::Unfinished {
                     what: format!("{} was made from an earlier configuration", container.name),
-                }
+                },
             });
             if container.image != self.spec.image && !self.spec_changed {
                 changed.push(fields::field(
@@ -206,4 +221,12 @@ impl<'a> Judge<'a> {
             }
         }
     }
+}
+
+/// What containers get when they are made that their own definition only names.
+fn beside_of(definition: &Object) -> Vec<String> {
+    let files = ["configs", "secrets"].into_iter().flat_map(|section| sources(definition, section));
+    let depends_on = definition.get("depends_on").and_then(Value::as_object).into_iter().flatten();
+    let followed = depends_on.filter(|(_, entry)| entry.get("restart") == Some(&Value::Bool(true)));
+    files.chain(followed.map(|(name, _)| name.as_str())).map(str::to_owned).collect()
 }

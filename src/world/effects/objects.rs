@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::model::image::repository;
 use crate::model::{ImagePin, Object, digest_of};
 use crate::world::layout::{DEFINITION_LABEL, ENVIRONMENT_LABEL, Layout};
 use crate::world::quote::{quote, quote_all};
@@ -161,26 +162,4 @@ pub fn pull(image: &str, pin: Option<&ImagePin>) -> String {
         )),
     }
     script
-}
-
-/// A reference without its tag and digest.
-fn repository(image: &str) -> &str {
-    let name = image.split_once('@').map_or(image, |(name, _)| name);
-    match name.rsplit_once(':') {
-        Some((repository, tag)) if !tag.contains('/') => repository,
-        _ => name,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_port_is_not_a_tag() {
-        assert_eq!(repository("nginx"), "nginx");
-        assert_eq!(repository("10.0.0.1:5000/a/b"), "10.0.0.1:5000/a/b");
-        assert_eq!(repository("10.0.0.1:5000/a/b:v1"), "10.0.0.1:5000/a/b");
-        assert_eq!(repository("a/b:v1@sha256:0"), "a/b");
-    }
 }
