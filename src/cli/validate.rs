@@ -41,13 +41,17 @@ pub fn run(global: &Global) -> Result<ExitCode, Problem> {
     Ok(if summary.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// What is wrong or doubtful once the variables of one environment, or of each, have their values.
+/// What is wrong or doubtful in one environment, or in each: with the values of its variables, and on its hosts.
 fn with_values(workspace: &Workspace, name: Option<&str>) -> Result<Vec<Diagnostic>, Problem> {
     let names = name.map_or_else(|| workspace.environments(), |name| vec![name.to_owned()]);
     let mut problems = workspace.warnings.clone();
     for name in names {
         let environment = workspace.config.environment(&name)?;
-        for problem in workspace.config.check_values(&environment, &Disk::default()) {
+        let mut found = workspace.config.check_values(&environment, &Disk::default());
+        if !found.iter().any(Diagnostic::is_error) {
+            found.extend(workspace.check(&name)?);
+        }
+        for problem in found {
             // The environments share their Compose files, and most of what is wrong there.
             if !problems.contains(&problem) {
                 problems.push(problem);

@@ -2,6 +2,7 @@
 //! is made of — look, compile, plan, apply. It may use every room but `cli` and `view`.
 
 mod apply;
+mod compiling;
 mod infrastructure;
 mod look;
 mod operator;
@@ -19,7 +20,6 @@ use crate::config::compose::{
 };
 use crate::config::diagnostic::Diagnostic;
 use crate::config::stagecraft::{self, Config, Environment, State};
-use crate::desired::Variables;
 use crate::model::{Failure, Site};
 use crate::state::{HostStore, LocalStore, Store};
 use crate::world::secrets::Secrets;
@@ -192,29 +192,6 @@ impl Engine {
     /// What is doubtful in the configuration.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.workspace.warnings
-    }
-
-    /// Loads the Compose project as this environment's hosts will read it.
-    fn project(&self, variables: &Variables) -> Result<Loaded, Problem> {
-        let lookup = |name: &str| variables.lookup(name);
-        let name = self.site.compose_project();
-        let mut loaded = self.workspace.load_compose(&lookup, Vec::new(), Some(name.clone()))?;
-        // A service that the environment asks for runs, whatever its profiles say.
-        let requested = |service: &String| self.environment.service(service).requested;
-        let wanted: BTreeSet<String> = loaded
-            .project
-            .disabled
-            .iter()
-            .filter(|(service, _)| requested(service))
-            .flat_map(|(_, service)| service.profiles.clone())
-            .collect();
-        if !wanted.is_empty() {
-            let profiles = wanted.into_iter().collect();
-            loaded = self.workspace.load_compose(&lookup, profiles, Some(name))?;
-            let services = &mut loaded.project.services;
-            services.retain(|name, service| service.profiles.is_empty() || requested(name));
-        }
-        Ok(loaded)
     }
 }
 

@@ -3,16 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::compiling::Known;
 use super::look::Coming;
 use super::{Engine, Problem, host_keys, infrastructure};
-use crate::config::compose::Loaded;
 use crate::config::diagnostic::Diagnostic;
-use crate::config::stagecraft::{Driver, Mode, RoutesBy};
-use crate::desired::{self, Blueprint, Facts, Placement, Variables};
+use crate::desired::{Facts, Variables};
 use crate::diff;
 use crate::model::{
     Desired, EnvSource, Failure, Host, HostState, Note, Observed, Outcome, Part, Plan, Protection,
-    Release, Request, Sight, Spec, Tier,
+    Release, Request, Sight, Spec,
 };
 use crate::state::Store;
 
@@ -125,9 +124,7 @@ impl Engine {
             values.insert("IMAGE_TAG".to_owned(), version.clone());
         }
         let on_host = host_keys(self.secrets.as_ref(), &keys);
-        let Loaded { project, warnings: found } = self.project(&Variables { values, on_host })?;
-        // Those of the files alone were given when they were opened.
-        warnings.extend(found.into_iter().filter(|warning| !self.warnings().contains(warning)));
+        let variables = Variables { values, on_host };
         let facts = Facts {
             version,
             secret_keys: self.secrets.as_ref().map(|secrets| secrets.keys()),
@@ -136,21 +133,11 @@ impl Engine {
                 .filter_map(|(name, state)| Some(((*name).clone(), state.mesh_ip.clone()?)))
                 .collect(),
         };
-        let placements = project
-            .services
-            .keys()
-            .filter_map(|name| Some((name.clone(), self.placement(name)?)))
-            .collect();
-        let blueprint = Blueprint {
-            site: self.site.clone(),
-            hosts: self.hosts_as_known(coming),
-            placements,
-            registry: self.registry(),
-            labels_route: self.environment.traefik.routes == Some(RoutesBy::Labels),
-            plugin: self.workspace.plugin()?,
-        };
-        let mut desired =
-            desired::compile(&blueprint, &project, &facts).map_err(Problem::Diagnostics)?;
+        let lookup = |name: &str| variables.lookup(name);
+        let known = Known { lookup: &lookup, facts, hosts: self.hosts_as_known(coming) };
+        let (mut desired, found) = self.workspace.compile(&self.environment, known)?;
+        // Those of the files alone were given when they were opened.
+        warnings.extend(found.into_iter().filter(|warning| !self.warnings().contains(warning)));
         // A host by itself has no address of another's in its files.
         if self.environment.hosts.len() > 1 {
             let known = self.environment.hosts.keys().filter(|name| !coming.is_unknown(name));
@@ -172,34 +159,6 @@ impl Engine {
             host.through_tailscale = false;
         }
         hosts
-    }
-
-    fn registry(&self) -> Option<String> {
-        self.workspace.config.file.project.registry.as_ref().map(|registry| registry.to_string())
-    }
-
-    fn placement(&self, name: &str) -> Option<Placement> {
-        let service = self.environment.service(name);
-        if service.mode == Mode::External {
-            return None;
-        }
-        let rollout = service.rollout;
-        Some(Placement {
-            tier: Tier::of(service.role.as_deref().unwrap_or_default()),
-            hosts: service.hosts,
-            replicas: service.replicas,
-            order: rollout.order,
-            health_timeout: rollout.health_timeout,
-            monitor: rollout.monitor,
-            max_parallel: rollout.max_parallel,
-            drain: rollout.drain,
-            drain_hook: rollout.drain_hook.unwrap_or_default(),
-            batch: rollout.batch,
-            canary: rollout.canary,
-            on_failure: rollout.on_failure,
-            by_plugin: rollout.driver == Driver::DockerRollout,
-            release_command: service.release_command.unwrap_or_default(),
-        })
     }
 
     /// The commands that releases after one have run, by service.

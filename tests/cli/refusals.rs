@@ -242,6 +242,8 @@ fn what_hosts_cannot_run_is_refused() {
         for words in said {
             assert!(text.contains(words), "no {words:?} in:\n{text}\nof:\n{compose}");
         }
+        // Who validates names no version.
+        blog.exits(i32::from(!compose.contains("IMAGE_TAG")), &["validate"]);
     }
 }
 
