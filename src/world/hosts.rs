@@ -137,14 +137,8 @@ impl HostsWorld {
         script: &str,
     ) -> Result<Output, Failure> {
         let host = reached(hosts, &effect.host)?;
-        let turn = match effect.act {
-            Act::AwaitHealthy { .. }
-            | Act::Drain { .. }
-            | Act::Settle { .. }
-            | Act::Plugin { .. }
-            | Act::Run { .. } => Turn::Watch,
-            _ => Turn::Work,
-        };
+        let takes_long = effects::is_watch(&effect.act) || matches!(effect.act, Act::Plugin { .. });
+        let turn = if takes_long { Turn::Watch } else { Turn::Work };
         let _turn = self.turn(host, turn).await;
         let limits = Limits::within(effects::patience(&effect.act));
         match self.reach.run(host, script, limits).await {

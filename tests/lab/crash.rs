@@ -2,7 +2,7 @@
 //! apply.
 
 use crate::harness::eventually;
-use crate::shop::{Following, Shop};
+use crate::shop::{Following, HOME, Shop};
 
 /// After an end in the middle: the plan says that there is something to do, the next apply does it,
 /// and nothing is left over.
@@ -35,6 +35,33 @@ fn kill(mut apply: Following, event: &str, address: &str, act: &str) {
     apply.wait_for(event, address, act);
     apply.signal("KILL");
     assert_eq!(apply.end().code, -1);
+}
+
+#[test]
+fn what_a_killed_apply_left_at_work_is_waited_for() {
+    let Some(shop) = Shop::applied() else { return };
+    // As a script that outlives its apply: it has begun, and its only trace is the lock that it holds.
+    let left = format!(
+        "(flock -s 8; touch /run/begun; sleep 3; docker stop -t 0 shop-staging-api-1) \
+         8>>{HOME}/store/work >/dev/null 2>&1 &"
+    );
+    shop.lab.console("h1", &left).ok();
+    eventually("it to begin", 10, || shop.lab.console("h1", "test -e /run/begun").code == 0);
+    let plan = shop.stagecraft(&["plan"]).ok();
+    assert!(plan.contains("shop-staging-api-1 is stopped"), "{plan}");
+    shop.lab.console("h1", "rm /run/begun").ok();
+    shop.apply();
+    // An apply that is there keeps nobody waiting: what it does next is not seen yet.
+    let alive = format!(
+        "(flock 9; flock -s 8; touch /run/begun; sleep 8; docker stop -t 0 shop-staging-api-1; \
+         rm /run/begun) 8>>{HOME}/store/work 9>>{HOME}/store/lock >/dev/null 2>&1 &"
+    );
+    shop.lab.console("h1", &alive).ok();
+    eventually("it to begin", 10, || shop.lab.console("h1", "test -e /run/begun").code == 0);
+    shop.is_settled();
+    eventually("it to end", 20, || shop.lab.console("h1", "test ! -e /run/begun").code == 0);
+    shop.apply();
+    shop.is_settled();
 }
 
 #[test]

@@ -103,6 +103,12 @@ members() {
 }
 "#;
 
+/// Says that something is at work, for as long as it is: where the apply ends sooner, whoever looks next waits
+/// for it. A shell ends where `exec` can't open a file, so that is tried before.
+const AT_WORK: &str = r#"
+if true >>"$D/store/work" && [ -r "$D/store/work" ]; then exec 8<"$D/store/work"; flock -s 8; fi 2>/dev/null
+"#;
+
 /// The script that performs an act.
 pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<String, Failure> {
     let body = match act {
@@ -165,7 +171,18 @@ pub fn script(layout: &Layout, secrets: Option<&Secrets>, act: &Act) -> Result<S
             return Err(Failure::new("a host can't do what its cloud does"));
         }
     };
-    Ok(whole(layout, &body))
+    Ok(match is_watch(act) {
+        true => whole(layout, &body),
+        false => whole(layout, &format!("{AT_WORK}{body}")),
+    })
+}
+
+/// Whether an act mostly waits: what it leaves when its apply is gone changes nothing, or is looked for.
+pub fn is_watch(act: &Act) -> bool {
+    matches!(
+        act,
+        Act::AwaitHealthy { .. } | Act::Drain { .. } | Act::Settle { .. } | Act::Run { .. }
+    )
 }
 
 /// A script that asks which containers of a service serve.
@@ -180,7 +197,7 @@ pub(super) fn read_route(layout: &Layout, path: &str) -> String {
 
 /// A script that writes a file of routes and sees the proxy take it up.
 pub(super) fn write_route(layout: &Layout, route: &RouteSpec, servers: &Servers) -> String {
-    whole(layout, &routes::write(route, servers))
+    whole(layout, &format!("{AT_WORK}{}", routes::write(route, servers)))
 }
 
 fn whole(layout: &Layout, body: &str) -> String {
