@@ -275,6 +275,29 @@ fn services_may_share_a_host_in_many_ways() {
 }
 
 #[test]
+fn a_compose_file_is_named_as_it_is_found() {
+    let blog = Project::blog("", "", "services: {web: {image: x}}");
+    fs::create_dir(blog.path("deploy")).unwrap();
+    fs::write(blog.path("deploy/more.yml"), "services: {web: {imag: x}}").unwrap();
+    let with = |compose: &str| {
+        let config = fs::read_to_string(blog.path("stagecraft.yml")).unwrap();
+        let config =
+            config.split_once("\ncompose:").map_or(&*config, |(config, _)| config).trim_end();
+        fs::write(blog.path("stagecraft.yml"), format!("{config}\ncompose: {compose}\n")).unwrap();
+        blog.exits(1, &["validate"])
+    };
+    let said = with("[docker-compose.yml, deploy/more.yml]");
+    assert!(said.contains("deploy/more.yml:1:"), "{said}");
+    let said = with("deploy");
+    assert!(said.contains("the Compose file deploy is a folder"), "{said}");
+    let said = with("[docker-compose.yml, other.yml]");
+    assert!(said.contains("other.yml is not there") && said.contains("stagecraft.yml:"), "{said}");
+    fs::rename(blog.path("docker-compose.yml"), blog.path("compose.yaml")).unwrap();
+    let said = with("docker-compose.yml");
+    assert!(said.contains("there is one: `compose: compose.yaml`"), "{said}");
+}
+
+#[test]
 fn a_version_that_no_image_can_have_is_a_usage_error() {
     let blog = Project::blog("", "", "services: {web: {image: 'x:$IMAGE_TAG'}}");
     for version in ["", "bad version", "a/b:c"] {

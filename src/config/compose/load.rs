@@ -189,9 +189,13 @@ impl Session<'_> {
         self.warnings.borrow().clone()
     }
 
-    /// A path as people would write it: from the project's folder, where it lies below.
+    /// A path as people would write it: from where they are, or from the project's folder, where it lies below.
     pub fn display(&self, path: &FilePath) -> String {
-        path.strip_prefix(&self.project_dir).unwrap_or(path).to_string_lossy().into_owned()
+        let shown = match path.is_relative() {
+            true => path,
+            false => path.strip_prefix(&self.project_dir).unwrap_or(path),
+        };
+        shown.to_string_lossy().into_owned()
     }
 
     /// Where a path of the project lies.

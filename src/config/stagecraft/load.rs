@@ -10,7 +10,9 @@ use crate::config::diagnostic::{Diagnostic, Source, Span};
 use crate::config::yaml::{self, Node, Value};
 use crate::model;
 
+use super::FilePath;
 use super::decode::{Decode, Faults, Problems};
+use super::kinds::Spanned;
 use super::names::ComposeNames;
 use super::types::File;
 use super::{check, names};
@@ -111,6 +113,11 @@ impl Draft {
         if self.faults.touch("compose") {
             return;
         }
+        let missing = file.compose.iter().filter_map(|path| self.missing(path, files));
+        let missing: Vec<Diagnostic> = missing.collect();
+        if !missing.is_empty() {
+            return self.found.extend(missing);
+        }
         let compose = file.compose.iter().map(|path| self.folder.join(&***path)).collect();
         // Which values there are is an environment's matter; names can be checked now.
         let (project, none) = (&file.project.name, BTreeMap::new());
@@ -122,6 +129,34 @@ impl Draft {
             Err(errors) => errors,
         };
         self.found.extend(found);
+    }
+
+    /// What is wrong with the name of a Compose file that is not there.
+    fn missing(&self, path: &Spanned<FilePath>, files: &dyn Files) -> Option<Diagnostic> {
+        let full = self.folder.join(&***path);
+        let what = match (files.is_dir(&full), files.exists(&full)) {
+            (true, _) => "is a folder",
+            (false, false) => "is not there",
+            (false, true) => return None,
+        };
+        let message = format!("the Compose file {} {what}", full.display());
+        let problem = Diagnostic::error("config::compose-file", message);
+        let place = if files.is_dir(&full) { full.as_path() } else { self.folder.as_path() };
+        let usual = ["compose.yaml", "compose.yml", "docker-compose.yaml", "docker-compose.yml"];
+        let there = usual.map(|name| place.join(name)).into_iter().find(|it| files.exists(it));
+        let name = there.as_ref().and_then(|there| there.strip_prefix(&self.folder).ok());
+        let help = match name {
+            Some(name) => format!("there is one: `compose: {}`", name.display()),
+            None => {
+                "write it, or say where it is: `compose: PATH`, from this file's folder".to_owned()
+            }
+        };
+        // The usual name is nobody's.
+        let problem = match path.span.source.name.is_empty() {
+            true => problem,
+            false => problem.at(&path.span, "named here"),
+        };
+        Some(problem.help(help))
     }
 
     fn finish(self) -> Result<(Config, Vec<Diagnostic>), Vec<Diagnostic>> {
@@ -151,7 +186,7 @@ fn stand_in(document: &Node) -> Option<File> {
 fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
     if error.kind() == io::ErrorKind::NotFound {
         return Diagnostic::error("config::not-found", format!("there is no {name}"))
-            .help("`stagecraft init` writes one; `--config FILE` names another");
+            .help("`--config FILE` names another");
     }
     Diagnostic::error("config::unreadable", format!("{name} cannot be read: {error}"))
 }

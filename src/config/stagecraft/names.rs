@@ -59,11 +59,10 @@ impl ComposeNames {
         let optional = (loaded.project.services.iter())
             .filter(|(_, service)| !service.profiles.is_empty())
             .map(|(name, _)| name.clone());
-        let names = Self {
-            services: services.collect(),
-            optional: optional.collect(),
-            variables: asked.take(),
-        };
+        let mut variables = asked.take();
+        // The loader itself asks for it, for the sake of `~`.
+        variables.remove("HOME");
+        let names = Self { services: services.collect(), optional: optional.collect(), variables };
         Ok((names, loaded.warnings))
     }
 }

@@ -510,7 +510,7 @@ fn mistakes_in_the_compose_files_come_with_those_in_the_file() {
         "#);
     insta::assert_snapshot!(brief(&wrong_project_without_compose(text)), @r#"
         2 `netwrk` not a key of the file | config::unknown-key | unknown key `netwrk` | did you mean `network`?
-        - | compose::read | docker-compose.yml can't be read: it is not there | -
+        - | config::compose-file | the Compose file docker-compose.yml is not there | write it, or say where it is: `compose: PATH`, from this file's folder
         "#);
     // Where it is unclear which Compose files are meant, none is missed.
     let unclear = "project: { name: a }\ncompose: { a: b }\n";
