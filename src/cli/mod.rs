@@ -178,15 +178,13 @@ impl Global {
     /// written the program fails in the end, when all else is done.
     fn print(&self, text: &str) {
         let mut out = std::io::stdout().lock();
-        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-                if !self.unwritten.replace(true) {
-                    let failure =
-                        Failure::new(format!("standard output can't be written: {error}"));
-                    self.complain(&failure.into());
-                }
-            }
-            _ => {}
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let lost = written.err().filter(|error| error.kind() != io::ErrorKind::BrokenPipe);
+        if let Some(error) = lost
+            && !self.unwritten.replace(true)
+        {
+            let failure = Failure::new(format!("standard output can't be written: {error}"));
+            self.complain(&failure.into());
         }
     }
 
