@@ -255,7 +255,8 @@ async fn a_probe_reads_what_docker_lists() {
             r#"{"id":"c0ffee","name":"/shop-it's-api-1","service":"api","number":"1","hash":"5da8","#,
             r#""mark":"shop/it's","state":"running","exit":0,"health":"healthy","image":"r:5000/api:v1","#,
             r#""image_id":"sha256:86","restart":{"Name":"on-failure","MaximumRetryCount":3},"#,
-            r#""memory":67108864,"cpus":500000000,"networks":{"a":["api","c0ff"],"b":null}}"#,
+            r#""memory":67108864,"cpus":500000000,"networks":{"a":["api","c0ff"],"b":null},"#,
+            r#""spaces":["container:cafe","","private"]}"#,
             "\n"
         ),
     );
@@ -287,6 +288,7 @@ async fn a_probe_reads_what_docker_lists() {
     // The engine's own name for it, the beginning of its id, is left out.
     assert_eq!(found.networks["a"].iter().collect::<Vec<_>>(), ["api"]);
     assert!(found.networks["b"].is_empty());
+    assert!(found.shares.iter().eq(["cafe"]));
     assert_eq!((found.health, found.memory), (Some(Health::Healthy), 64 << 20));
     assert!(state.networks["n"].ours && !state.volumes["v"].ours);
     let images: Vec<&str> = state.images.keys().map(String::as_str).collect();

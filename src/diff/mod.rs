@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::resume_unwind;
 use std::thread;
 
+use crate::model::definition::shares;
 use crate::model::{
     Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
     Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
@@ -194,14 +195,27 @@ fn compare_host(scope: &resources::Scope, wanted: &[(&Address, &Spec)], findings
             Spec::Env(_) | Spec::Service(_) | Spec::Route(_) | Spec::Infra(_) => {}
         }
     }
-    for (address, spec) in wanted {
-        if let Spec::Service(spec) = spec {
-            let upstream = service::Upstream { env: &env, networks: &replaced_networks };
-            match service::compare(scope, address, spec, &upstream) {
-                Ok(None) => {}
-                Ok(Some(proposal)) => findings.propose(proposal),
-                Err(blocked) => findings.block((*address).clone(), blocked),
+    let services = wanted.iter().filter_map(|(address, spec)| match spec {
+        Spec::Service(spec) => Some((*address, spec.as_ref())),
+        _ => None,
+    });
+    // Those that live in the namespaces of others come after these.
+    let (alone, guests): (Vec<_>, Vec<_>) =
+        services.partition(|(_, spec)| shares(&spec.definition).next().is_none());
+    let mut renewed = BTreeSet::new();
+    for (address, spec) in alone.into_iter().chain(guests) {
+        let upstream =
+            service::Upstream { env: &env, networks: &replaced_networks, services: &renewed };
+        match service::compare(scope, address, spec, &upstream) {
+            Ok(None) => {}
+            Ok(Some(proposal)) => {
+                if proposal.change.rollout.as_ref().is_some_and(|rollout| !rollout.stops.is_empty())
+                {
+                    renewed.insert(spec.service.clone());
+                }
+                findings.propose(proposal);
             }
+            Err(blocked) => findings.block((*address).clone(), blocked),
         }
     }
     resources::orphans(scope, wanted, findings);

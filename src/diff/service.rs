@@ -4,7 +4,7 @@
 mod judge;
 mod rolling;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::resources::{EnvDelta, Scope};
 use super::{Draft, Proposal, fields};
@@ -22,6 +22,8 @@ pub(super) struct Upstream<'a> {
     pub env: &'a EnvDelta,
     /// Networks that are made anew, by Docker's name.
     pub networks: &'a BTreeMap<String, Address>,
+    /// Services that get new containers for old ones.
+    pub services: &'a BTreeSet<String>,
 }
 
 /// A container with its id.

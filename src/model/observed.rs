@@ -188,6 +188,9 @@ pub struct Container {
     /// The networks that it is on, by Docker's name, and the names that it answers to on each, besides
     /// those that Docker gives by itself.
     pub networks: BTreeMap<String, Vec<String>>,
+    /// The ids of the containers with which it shares a namespace that is theirs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub shares: BTreeSet<String>,
     /// The exit code of an exited container.
     pub exit_code: i32,
     /// The TCP ports that it has published, its own to the host's.

@@ -373,6 +373,7 @@ mod tests {
             memory: 0,
             nano_cpus: 0,
             networks: Default::default(),
+            shares: BTreeSet::new(),
             exit_code: 0,
             published: [].into(),
         }

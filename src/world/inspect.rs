@@ -218,6 +218,8 @@ struct RawContainer {
     cpus: u64,
     networks: BTreeMap<String, Option<Vec<String>>>,
     #[serde(default)]
+    spaces: Vec<String>,
+    #[serde(default)]
     ports: Option<routes::Ports>,
 }
 
@@ -257,6 +259,7 @@ impl RawContainer {
             })
             .collect();
         let number = self.number.and_then(|number| number.parse().ok()).unwrap_or(0);
+        let shared = self.spaces.iter().filter_map(|space| space.strip_prefix("container:"));
         let container = Container {
             name,
             service: self.service.unwrap_or_default(),
@@ -272,6 +275,7 @@ impl RawContainer {
             memory: self.memory,
             nano_cpus: self.cpus,
             networks,
+            shares: shared.map(str::to_owned).collect(),
             exit_code: self.exit,
             published: self.ports.as_ref().map(routes::published).unwrap_or_default(),
         };

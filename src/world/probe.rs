@@ -35,6 +35,7 @@ const CONTAINER: &str = concat!(
     r#""image":{{json .Config.Image}},"image_id":{{json .Image}},"#,
     r#""restart":{{json .HostConfig.RestartPolicy}},"#,
     r#""memory":{{json .HostConfig.Memory}},"cpus":{{json .HostConfig.NanoCPUs}},"#,
+    r#""spaces":[{{json .HostConfig.NetworkMode}},{{json .HostConfig.PidMode}},{{json .HostConfig.IpcMode}}],"#,
     r#""ports":{{json .NetworkSettings.Ports}},"#,
     r#""networks":{ {{$first := true}}{{range $name, $it := .NetworkSettings.Networks}}"#,
     r#"{{if not $first}},{{end}}{{$first = false}}{{json $name}}:{{json $it.Aliases}}{{end}}}}"#,

@@ -111,6 +111,7 @@ impl<'a> Judge<'a> {
         }
         self.limits(container, &mut causes, &mut changed);
         self.networks(container, &mut causes, &mut changed);
+        self.partners(container, &mut causes);
         match (container.state, container.health) {
             (ContainerState::Restarting, _) => {
                 causes.push(drifted(container, "keeps restarting"));
@@ -188,6 +189,19 @@ impl<'a> Judge<'a> {
             return;
         }
         self.aliases(container, causes, changed);
+    }
+
+    /// A namespace goes with the container whose it is.
+    fn partners(&self, container: &Container, causes: &mut Vec<Cause>) {
+        let new = shares(&self.spec.definition).filter(|it| self.upstream.services.contains(*it));
+        causes.extend(new.map(|partner| Cause::Upstream {
+            address: Address::service(self.scope.host, partner),
+            what: Vec::new(),
+        }));
+        let is_gone = |id: &String| !self.scope.state.containers.contains_key(id);
+        if causes.is_empty() && container.shares.iter().any(is_gone) {
+            causes.push(drifted(container, "shares a namespace of a container that is gone"));
+        }
     }
 
     /// The names that a container answers to: somebody can take one away, or give it another's.

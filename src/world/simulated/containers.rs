@@ -1,7 +1,7 @@
 //! Containers of the simulated world, which behave as Docker's and Compose's do: what `up` counts
 //! and starts, when health is known, what comes back after a reboot.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -432,6 +432,15 @@ impl Stage<'_> {
             self.host.state.networks.entry(network.clone()).or_insert(made);
             networks.insert(network, names.into_iter().map(str::to_owned).collect());
         }
+        let mut shares = BTreeSet::new();
+        for partner in definition::shares(definition) {
+            let members = self.host.state.containers.iter();
+            let members = members.filter(|(_, container)| container.service == partner);
+            let Some((id, _)) = members.min_by_key(|(_, container)| container.number) else {
+                return Err(Failure::new(format!("{}: {partner} has no container", self.name)));
+            };
+            shares.insert(id.clone());
+        }
         *self.made += 1;
         let id = sha256_hex(format!("{} {service} {}", self.name, self.made));
         let container = Container {
@@ -449,6 +458,7 @@ impl Stage<'_> {
             memory: limits.memory.unwrap_or(0),
             nano_cpus: limits.nano_cpus.unwrap_or(0),
             networks,
+            shares,
             exit_code: 0,
             published: definition::picked_ports(definition).map(|port| (port, 0)).collect(),
         };
