@@ -362,7 +362,7 @@ async fn what_is_gone_already_is_no_failure_and_what_is_said_is_redacted() {
     assert!(text.contains("(sensitive)") && !text.contains("planted"), "{text}");
     assert!(failure.what.contains("could not remove name-a, name-b on here"), "{failure}");
     assert!(failure.hint.is_some_and(|hint| hint.contains("space")));
-    assert!(text.contains("$ docker rm -f -v a b"), "{text}");
+    assert!(text.contains("$ docker rm -f a b"), "{text}");
 }
 
 #[tokio::test]

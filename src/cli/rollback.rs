@@ -14,6 +14,9 @@ pub struct Args {
     /// Go on with the secret values now in force where a host no longer keeps the earlier ones
     #[arg(long)]
     accept_current_secrets: bool,
+    /// Forget a host that is gone for good and no longer in the configuration; repeatable
+    #[arg(long, value_name = "HOST")]
+    forget: Vec<String>,
 }
 
 pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
@@ -22,6 +25,7 @@ pub fn run(args: &Args, global: &Global) -> Result<ExitCode, Problem> {
         let request = Request {
             rollback_to: Some(engine.rollback_target(args.to).await?),
             accept_current_secrets: args.accept_current_secrets,
+            forget: args.forget.clone(),
             ..Request::default()
         };
         let planned = engine.plan(&request).await?;

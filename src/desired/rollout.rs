@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::render::point;
 use super::{Blueprint, PLUGIN_FILE, Placed, routes};
-use crate::config::compose::{Healthcheck, MountKind, Project, Service};
+use crate::config::compose::{Healthcheck, Mount, MountKind, Project, Service};
 use crate::config::diagnostic::Diagnostic;
 use crate::model::{Object, RolloutOrder, RolloutSpec};
 
@@ -150,11 +150,24 @@ fn single_writer(service: &Service, definition: &Object) -> Option<String> {
     if crate::model::definition::replicas(definition) != 1 {
         return None;
     }
-    let volume = service.volumes.iter().find(|mount| {
-        mount.kind == MountKind::Volume && !mount.read_only && mount.source.is_some()
-    })?;
-    let source = volume.source.as_deref().unwrap_or_default();
-    Some(format!("its one container writes to volume {source}"))
+    let written = service.volumes.iter().filter(|mount| !mount.read_only);
+    let reason = |mount: &Mount| match (mount.kind, mount.source.as_deref()) {
+        (MountKind::Volume, Some(source)) => {
+            Some(format!("its one container writes to volume {source}"))
+        }
+        // Compose hands it on to the container that it makes in the place of another.
+        (MountKind::Volume, None) => {
+            Some("its one container writes to a volume without a name".to_owned())
+        }
+        // What is there already is no data: sockets, devices.
+        (MountKind::Bind, Some(source))
+            if !source.ends_with(".sock") && !source.starts_with("/dev/") =>
+        {
+            Some(format!("its one container writes to {source} of the host"))
+        }
+        _ => None,
+    };
+    { written }.find_map(reason)
 }
 
 #[cfg(test)]

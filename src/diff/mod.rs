@@ -15,8 +15,9 @@ use std::thread;
 
 use crate::model::definition::shares;
 use crate::model::{
-    Action, Address, Blocked, BlockedEntry, Cause, Change, Desired, Effect, HostState, Kind, Note,
-    Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary, digest_of,
+    Action, Address, Blocked, BlockedEntry, BlockedReason, Cause, Change, Desired, Effect,
+    HostState, Kind, Note, Observed, Outcome, PLAN_FORMAT, Plan, Request, Sight, Spec, Summary,
+    digest_of,
 };
 
 pub use order::Cycle;
@@ -130,6 +131,13 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
             }
         }
     }
+    // Not all that will be looked at need be in the configuration.
+    for host in wanted.keys().filter(|host| !observed.hosts.contains_key(**host)) {
+        let detail = "nothing says how it is reached".to_owned();
+        let blocked = Blocked { reason: BlockedReason::Unreachable, detail };
+        findings.block(Address::host(host), blocked);
+    }
+    resources::data_goes_last(&mut findings);
     releasing::commands(&round, observed, &mut findings);
     releasing::canaries_first(&round, &mut findings);
     routes::compare(desired, observed, &mut findings);

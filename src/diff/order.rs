@@ -272,7 +272,47 @@ fn stops<'a>(
             previous = Some(*node);
         }
     }
+    late(&mut graph, desired, proposals, &nodes, &frontiers, &pulled, &gates);
     graph
+}
+
+/// What is torn down for others to take its place goes no sooner than these could come: their images and
+/// files are there, and everything of the tiers before the first of them.
+fn late<'a>(
+    graph: &mut DiGraph<Stop<'a>, ()>,
+    desired: &Desired,
+    proposals: &'a BTreeMap<Address, Proposal>,
+    nodes: &BTreeMap<&Address, Vec<NodeIndex>>,
+    frontiers: &BTreeMap<&Address, BTreeSet<NodeIndex>>,
+    pulled: &BTreeMap<&'a str, NodeIndex>,
+    gates: &BTreeMap<Tier, NodeIndex>,
+) {
+    let is_ground =
+        |address: &&Address| matches!(address.kind(), Kind::File | Kind::Env | Kind::Volume);
+    let goes_first = |address: &Address| {
+        proposals.get(address).is_some_and(|proposal| {
+            matches!(
+                (address.kind(), proposal.change.action),
+                (Kind::Service, Action::Delete) | (Kind::Network, Action::Replace)
+            )
+        })
+    };
+    let mut heirs: BTreeMap<&Address, BTreeSet<&Address>> = BTreeMap::new();
+    for address in proposals.keys().filter(|address| address.kind() == Kind::Service) {
+        for going in before(desired, proposals, address).filter(|before| goes_first(before)) {
+            heirs.entry(going).or_default().insert(address);
+        }
+    }
+    for (going, heirs) in heirs {
+        let Some(first) = nodes.get(going).and_then(|steps| steps.first()) else { continue };
+        let images = heirs.iter().filter_map(|heir| pulled.get(service(heir)?));
+        let tier = heirs.iter().filter_map(|heir| tier(desired, heir)).min();
+        let ground = heirs.iter().flat_map(|heir| before(desired, proposals, heir));
+        let ground = ground.filter(is_ground).filter_map(|before| frontiers.get(before)).flatten();
+        for before in images.chain(tier.and_then(|tier| gates.get(&tier))).chain(ground) {
+            graph.update_edge(*before, *first, ());
+        }
+    }
 }
 
 /// The service whose image an address needs.

@@ -6,7 +6,7 @@ use similar::TextDiff;
 
 use super::routes::Routing;
 use super::{Findings, Proposal, fields};
-use crate::model::definition::LABEL_DEFINITION;
+use crate::model::definition::{LABEL_DEFINITION, stop_grace};
 use crate::model::{
     Act, Action, Address, Blocked, BlockedReason, COMPOSE_FILE, Cause, Container, ContainerRef,
     Desired, Effect, EnvSource, EnvState, EnvUse, FieldChange, FileSpec, HostSpec, HostState, Kind,
@@ -102,6 +102,11 @@ impl<'a> Scope<'a> {
             true => Some(&spec.definition),
             false => self.state.deployed.as_ref()?.services.get(&spec.service),
         }
+    }
+
+    /// The definition that the Compose file on the host has of a service.
+    fn deployed(&self, service: &str) -> Option<&'a Object> {
+        self.state.deployed.as_ref()?.services.get(service)
     }
 
     /// Whether a service should run on a host that could not be seen, so that nobody knows whether
@@ -455,13 +460,15 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
         let proposal = Proposal::new(address, Action::Delete, vec![Cause::Orphaned]);
         // One that has moved, and the routes with it, ends here what it still works on.
         let drain_ms = if scope.round.routes.contains_key(service) { DRAIN_MS } else { 0 };
-        let stop = Act::Stop { containers, drain_ms, grace_s: 10 };
+        let grace_s = scope.deployed(service).and_then(stop_grace).unwrap_or(10);
+        let stop = Act::Stop { containers, drain_ms, grace_s };
         let mut proposal = proposal.step(scope.effect(stop));
-        if frees_something_wanted(scope, service, wanted) {
-            // Its place is taken by another: it must go first.
-            for (other, spec) in wanted {
-                if let (Spec::Service(_), Some(other)) = (spec, findings.proposals.get_mut(other)) {
-                    other.after.insert(address.clone());
+        let heirs = heirs(scope, service, wanted);
+        if !heirs.is_empty() {
+            // Its place is taken by others: it must go first.
+            for heir in heirs {
+                if let Some(heir) = findings.proposals.get_mut(heir) {
+                    heir.after.insert(address.clone());
                 }
             }
         } else {
@@ -545,18 +552,35 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
     }
 }
 
-/// Whether a service that goes holds a host port or a name that one that comes needs.
-fn frees_something_wanted(scope: &Scope, going: &str, wanted: &[(&Address, &Spec)]) -> bool {
-    let Some(definition) =
-        scope.state.deployed.as_ref().and_then(|deployed| deployed.services.get(going))
-    else {
-        return false;
-    };
-    let holds = exclusive(definition);
-    wanted.iter().any(|(_, spec)| match spec {
+/// Lets data go when everything else is done: until then it may be gone back to.
+pub(super) fn data_goes_last(findings: &mut Findings) {
+    let proposals = findings.proposals.iter();
+    let (goes, works): (Vec<_>, Vec<_>) = proposals.partition(|(address, proposal)| {
+        address.kind() == Kind::Volume && proposal.change.action == Action::Delete
+    });
+    let goes: Vec<Address> = goes.into_iter().map(|(address, _)| address.clone()).collect();
+    let works: BTreeSet<Address> = works.into_iter().map(|(address, _)| address.clone()).collect();
+    for address in goes {
+        if let Some(proposal) = findings.proposals.get_mut(&address) {
+            proposal.after.extend(works.iter().cloned());
+        }
+    }
+}
+
+/// The services that need a host port or a name that one that goes holds.
+fn heirs<'a>(scope: &Scope, going: &str, wanted: &[(&'a Address, &Spec)]) -> Vec<&'a Address> {
+    // What an apply that was killed has left may be in no file any more.
+    let containers = scope.containers(going).iter().map(|(_, container)| container);
+    let ports = containers.clone().flat_map(|container| container.published.values());
+    let ports = ports.map(|port| format!("\"{port}\"/\"tcp\""));
+    let names = containers.map(|container| format!("name \"{}\"", container.name));
+    let mut holds: BTreeSet<String> = ports.chain(names).collect();
+    holds.extend(scope.deployed(going).into_iter().flat_map(exclusive));
+    let needs = |spec: &&Spec| match spec {
         Spec::Service(spec) => !exclusive(&spec.definition).is_disjoint(&holds),
         _ => false,
-    })
+    };
+    wanted.iter().filter(|(_, spec)| needs(spec)).map(|(address, _)| *address).collect()
 }
 
 /// What only one container on a host can have: published host ports and a fixed name.

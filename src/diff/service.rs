@@ -51,6 +51,14 @@ pub(super) fn compare(
     spec: &ServiceSpec,
     upstream: &Upstream,
 ) -> Result<Option<Proposal>, Blocked> {
+    // Compose counts it, and takes it for one that it may keep or replace.
+    let counts =
+        |it: &&Container| !it.ours && it.service == spec.service && !it.config_hash.is_empty();
+    let stranger = scope.state.containers.values().find(counts);
+    if let Some(container) = stranger {
+        let detail = container.name.clone();
+        return Err(Blocked { reason: BlockedReason::NotOurs, detail });
+    }
     let prior = scope.prior(spec);
     let census = take_census(scope, spec, prior, upstream);
     let routes: Vec<_> = scope.routes(&spec.service).collect();

@@ -24,14 +24,15 @@ impl Engine {
         &self,
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
-        self.look_at(forget, &Coming::default()).await
+        self.look_at(forget, &Coming::default(), Vec::new()).await
     }
 
-    /// As `look`, with hosts that are about to be, or have just become, empty.
+    /// As `look`, with hosts that are about to be, or have just become, empty, and with some more `besides`.
     pub(super) async fn look_at(
         &self,
         forget: &[String],
         coming: &Coming,
+        besides: Vec<Host>,
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
         if let Some(found) = self.world.survey().await? {
             let head = self.store.releases().await?.last().map(ReleaseHead::from);
@@ -50,11 +51,21 @@ impl Engine {
             Some(head) => self.former_hosts(head).await?,
             None => Vec::new(),
         };
-        former.retain(|host| !forget.contains(&host.name));
+        let known: BTreeSet<String> = former.iter().map(|host| host.name.clone()).collect();
+        former.extend(besides.into_iter().filter(|host| !known.contains(&host.name)));
+        former.retain(|host| {
+            !forget.contains(&host.name) && !self.environment.hosts.contains_key(&host.name)
+        });
         if !former.is_empty() {
             former = self.find_former(former).await?;
         }
-        observed.hosts.extend(self.probe(former.iter()).await);
+        // A host that only has another name by now is looked at under that.
+        former.retain(|host| !self.environment.hosts.values().any(|other| host.is_at(other)));
+        let mut sights = self.probe(former.iter()).await;
+        sights
+            .retain(|_, sight| !observed.hosts.values().any(|other| is_of_one_host(sight, other)));
+        former.retain(|host| sights.contains_key(&host.name));
+        observed.hosts.extend(sights);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
         Ok((observed, hosts))
     }
@@ -165,12 +176,23 @@ impl Coming {
     }
 }
 
+/// Whether two sights show the same containers, so that it is one host that has two names.
+fn is_of_one_host(one: &Sight, other: &Sight) -> bool {
+    match (one, other) {
+        (Sight::Seen(one), Sight::Seen(other)) => {
+            one.containers.keys().any(|id| other.containers.contains_key(id))
+        }
+        _ => false,
+    }
+}
+
 fn newest(observed: &Observed) -> Option<ReleaseHead> {
     let heads = observed.hosts.values().filter_map(|sight| match sight {
         Sight::Seen(state) => state.head.clone(),
         Sight::Blocked(_) => None,
     });
-    heads.max_by_key(|head| head.number)
+    // Of one release the record that knows its end is the newer one.
+    heads.max_by_key(|head| (head.number, head.outcome != Outcome::Running))
 }
 
 /// Reads rendered Compose files, each text once: hosts with the same role have the same.

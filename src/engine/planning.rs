@@ -55,13 +55,21 @@ impl Engine {
         request: &Request,
         mut coming: Coming,
     ) -> Result<Planned, Problem> {
-        let (mut observed, hosts) = self.look_at(&request.forget, &coming).await?;
+        // What an earlier release had on hosts that the configuration has no more, it will have there again.
+        let besides = match request.rollback_to {
+            Some(number) => self.desired_of(&self.store.release(number).await?).await?.hosts,
+            None => BTreeMap::new(),
+        };
+        let besides = besides.into_values().collect();
+        let (mut observed, hosts) = self.look_at(&request.forget, &coming, besides).await?;
         let mut warnings = Vec::new();
         let desired = match request.rollback_to {
             _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
             Some(number) => {
                 observed.commands_since = self.commands_since(number).await?;
-                self.earlier(number, &observed).await?
+                let mut desired = self.earlier(number, &observed).await?;
+                desired.forget(&request.forget);
+                desired
             }
             None if observed.is_blind() => self.nothing(),
             None => self.compile(request, &observed, &coming, &mut warnings)?,

@@ -105,6 +105,30 @@ pub fn replicas(definition: &Object) -> u32 {
         .unwrap_or(1)
 }
 
+/// How long its containers may take to stop, in whole seconds.
+pub fn stop_grace(definition: &Object) -> Option<u64> {
+    let text = definition.get("stop_grace_period")?.as_str()?;
+    let mut seconds = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, unit) = rest.split_at(end);
+        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
+        let (unit, after) = unit.split_at(end);
+        let number: f64 = number.parse().ok()?;
+        seconds += number
+            * match unit {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                _ => return None,
+            };
+        rest = after;
+    }
+    Some(seconds.ceil() as u64)
+}
+
 /// The keys of the networks that its containers are on; none where `network_mode` decides.
 pub fn networks(definition: &Object) -> Option<Vec<&str>> {
     if definition.contains_key("network_mode") {
@@ -189,6 +213,14 @@ mod tests {
 
     fn object(value: Value) -> Object {
         value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn the_time_to_stop_is_read_as_compose_writes_it() {
+        let grace = |text: &str| stop_grace(&object(json!({"stop_grace_period": text})));
+        assert_eq!(grace("1h2m3s"), Some(3723));
+        assert_eq!((grace("1.5s"), grace("500ms"), grace("10s")), (Some(2), Some(1), Some(10)));
+        assert_eq!((grace("soon"), grace("5"), stop_grace(&Object::new())), (None, None, None));
     }
 
     #[test]

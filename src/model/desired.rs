@@ -33,6 +33,18 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Leaves out what is on some hosts.
+    pub fn forget(&mut self, hosts: &[String]) {
+        let is_there = |host: &str| hosts.iter().any(|gone| gone == host);
+        self.hosts.retain(|name, _| !is_there(name));
+        self.resources.retain(|address, _| !address.on_host().is_some_and(is_there));
+        for resource in self.resources.values_mut() {
+            if let Spec::Route(route) = &mut resource.spec {
+                route.sources.retain(|host, _| !is_there(host));
+            }
+        }
+    }
+
     /// What tells it from another one: a digest of its parts and of the digests of its resources. It is
     /// made sooner than that of its JSON, under which a release stores it.
     pub fn digest(&self) -> String {

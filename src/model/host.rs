@@ -39,6 +39,13 @@ pub struct Host {
 }
 
 impl Host {
+    /// Whether it is reached where another one is.
+    pub fn is_at(&self, other: &Host) -> bool {
+        !self.address.is_empty()
+            && (self.transport, &self.address, self.port)
+                == (other.transport, &other.address, other.port)
+    }
+
     /// A host of which nothing is known but its name, by which `ssh` reaches it.
     pub fn named(name: &str) -> Self {
         Self {

@@ -129,6 +129,9 @@ pub struct ReleaseHead {
     /// The newest release before it that succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_good: Option<u64>,
+    /// What came of going back to that one after a failure.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fell_back: Option<FellBack>,
 }
 
 impl ReleaseHead {
@@ -141,13 +144,11 @@ impl ReleaseHead {
     }
 
     /// The version that stays until another is named: the newest release's, so that an apply that
-    /// was killed can be finished, unless that release failed and was undone.
+    /// was killed, or that failed where it was, can be gone on with, unless that release was undone.
     pub fn version_in_force(&self) -> Option<&str> {
-        match self.outcome {
-            Outcome::Failed => self.previous_version.as_deref(),
-            Outcome::Running | Outcome::Succeeded | Outcome::Interrupted | Outcome::Paused => {
-                self.version.as_deref()
-            }
+        match &self.fell_back {
+            Some(_) => self.previous_version.as_deref(),
+            None => self.version.as_deref(),
         }
     }
 }
@@ -162,6 +163,7 @@ impl From<&Release> for ReleaseHead {
             desired: release.desired.clone(),
             hosts: release.hosts.clone(),
             previous_good: release.previous_good,
+            fell_back: release.fell_back.clone(),
         }
     }
 }

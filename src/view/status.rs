@@ -406,6 +406,7 @@ mod tests {
                 desired: String::new(),
                 hosts: Vec::new(),
                 previous_good: None,
+                fell_back: None,
             }),
             commands_since: Default::default(),
             hosts: [

@@ -411,6 +411,14 @@ pub fn blocked(address: &Address, blocked: &Blocked) -> (String, String) {
             format!("{host} can't be made ready: {}", line(&blocked.detail)),
             "use Debian or Ubuntu, or install Docker there by hand".to_owned(),
         ),
+        BlockedReason::NotOurs if address.kind() == Kind::Service => (
+            format!(
+                "{} was made by Docker Compose without Stagecraft, and would count as a container of {}",
+                line(&blocked.detail),
+                line(&address.to_string())
+            ),
+            format!("remove it: `docker rm -f {}` on {host}", line(&blocked.detail)),
+        ),
         BlockedReason::NotOurs => (
             format!("{} is there, and is not ours", line(&address.to_string())),
             format!(

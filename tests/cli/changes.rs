@@ -50,12 +50,10 @@ services:
         blog.ok(&["plan", "--detailed-exitcode"]);
     }
     // A container that somebody has removed takes its namespace with it.
-    let world = blog.path(".stagecraft/state/sandbox/world.json");
-    let text = std::fs::read_to_string(&world).unwrap();
-    let mut state: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let containers = state["hosts"]["a"]["state"]["containers"].as_object_mut().unwrap();
-    containers.retain(|_, container| container["service"] != "vpn");
-    std::fs::write(&world, state.to_string()).unwrap();
+    blog.world(|world| {
+        let containers = world["hosts"]["a"]["state"]["containers"].as_object_mut().unwrap();
+        containers.retain(|_, container| container["service"] != "vpn");
+    });
     let plan = blog.ok(&["plan"]);
     assert!(plan.contains("shares a namespace of a container that is gone"), "{plan}");
     blog.ok(&["apply", "--yes"]);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 mod changes;
+mod dangers;
 mod project;
 mod refusals;
 
@@ -23,13 +24,6 @@ fn applied() -> Project {
 
 impl Project {
     /// Changes the simulated world behind Stagecraft's back.
-    fn world(&self, change: impl FnOnce(&mut Value)) {
-        let path = self.path(".stagecraft/state/sandbox/world.json");
-        let mut world: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        change(&mut world);
-        fs::write(path, serde_json::to_vec(&world).unwrap()).unwrap();
-    }
-
     fn releases(&self) -> Vec<Value> {
         let output = self.run(&["releases", "list", "--format", "json"]);
         let list: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -342,8 +336,10 @@ fn a_failure_takes_back_what_was_rolled_already_unless_told_otherwise() {
         let release = shop.releases().pop().unwrap();
         assert_eq!(release["outcome"], "failed");
         assert_eq!(release["fell_back"]["release"], if back { 1.into() } else { Value::Null });
-        // What is wanted is still wanted.
-        assert!(shop.exits(2, &["plan", "--detailed-exitcode"]).contains("shop-gateway:v9"));
+        // What is wanted is still wanted, and what is paused goes on.
+        let plan = shop.exits(2, &["plan", "--detailed-exitcode"]);
+        assert!(plan.contains("shop-gateway:v9"), "{plan}");
+        assert!(!plan.contains("service.app-1/api"), "{plan}");
     }
 }
 

@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use serde_json::Value;
+
 /// Where the sandbox's secrets are.
 pub const SECRETS: &str = ".stagecraft/secrets/sandbox.env";
 
@@ -75,6 +77,21 @@ impl Project {
 
     pub fn ok(&self, arguments: &[&str]) -> String {
         self.exits(0, arguments)
+    }
+
+    /// Changes the simulated world behind the program's back.
+    pub fn world(&self, change: impl FnOnce(&mut Value)) {
+        let path = self.path(".stagecraft/state/sandbox/world.json");
+        let mut world: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+        change(&mut world);
+        fs::write(path, serde_json::to_vec(&world).unwrap()).unwrap();
+    }
+
+    /// The steps of the plan, as the program tells them.
+    pub fn steps(&self, arguments: &[&str]) -> Vec<Value> {
+        let output = self.run(&[&["plan", "--format", "json"], arguments].concat());
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        plan["steps"].as_array().unwrap().clone()
     }
 
     pub fn edit(&self, name: &str, from: &str, to: &str) {

@@ -404,6 +404,11 @@ impl<'a> Rolling<'a> {
             .map(|file| self.scope.effect(recreate(Some(file))))
             .into_iter()
             .collect();
+        let hook = &self.spec.rollout.hook;
+        let serving = refs(self.census.stale.iter().filter(|(_, it)| serves(it)).copied());
+        if !hook.is_empty() && !serving.is_empty() {
+            steps.push(self.draft(Act::Hook { containers: serving, command: hook.clone() }));
+        }
         steps.push(Draft { undo: undo.clone(), ..self.draft(recreate(None)) });
         let wait = self.wait(self.spec.replicas, Vec::new());
         steps.push(Draft { undo, ..wait });

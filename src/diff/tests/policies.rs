@@ -241,6 +241,7 @@ fn a_failure_leads_back_to_the_newest_release_that_succeeded() {
         desired: String::new(),
         hosts: Vec::new(),
         previous_good,
+        fell_back: None,
     };
     let back =
         |lab: &Lab, settle: &dyn Fn(&mut Wish)| lab.plan(&desired(&next(settle))).falls_back_to;

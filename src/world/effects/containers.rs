@@ -90,7 +90,8 @@ pub fn remove(containers: &[ContainerRef]) -> String {
     if containers.is_empty() {
         return String::new();
     }
-    format!("lenient \"$GONE\" docker rm -f -v {}\n", ids(containers))
+    // Not with its volumes: one without a name is somebody's data, too.
+    format!("lenient \"$GONE\" docker rm -f {}\n", ids(containers))
 }
 
 /// Docker lists the newest first: what stays of those that are not named comes last.

@@ -25,7 +25,7 @@ const REASON: &str = "stagecraft-reason: ";
 
 /// Functions that the scripts of effects use. `try` runs a command and gives up, naming it, when
 /// it fails; `give_up` names a reason. `lenient PATTERN` is a `try` for which error lines that
-/// match PATTERN are no failure. `listed SERVICE OPTION...` is `docker ps` for a service's containers,
+/// match PATTERN are no failure. `listed SERVICE OPTION...` is `docker ps` for those of a service's containers that are ours,
 /// and `members` prints their ids. `clock` sets `now` to a time in milliseconds. `mask` copies its input without the values of the env file in force:
 /// an application may say them, and who rolls back need not know them.
 const HELPERS: &str = r#"
@@ -82,22 +82,17 @@ mask() {
 listed() {
   service=$1
   shift
-  docker ps -a --no-trunc --filter "label=com.docker.compose.project=$P" \
+  docker ps -a --no-trunc --filter "label=com.docker.compose.project=$P" --filter "label=stagecraft.environment=$MARK" \
     --filter "label=com.docker.compose.service=$service" --filter label=com.docker.compose.oneoff=False "$@"
 }
 members() {
   if quick; then
-    only=$1 more='' state=''
+    only=$1 state=''
     shift
-    for word; do
-      case $word in
-        label=*) more="$more,\"${word#label=}\"" ;;
-        status=*) state=",\"status\":[\"${word#status=}\"]" ;;
-      esac
-    done
-    said=$(engine -G -d all=1 --data-urlencode "filters={\"label\":[\"com.docker.compose.project=$P\",\"com.docker.compose.service=$only\",\"com.docker.compose.oneoff=False\"$more]$state}" http://d/containers/json) &&
+    for word; do case $word in status=*) state=",\"status\":[\"${word#status=}\"]" ;; esac; done
+    said=$(engine -G -d all=1 --data-urlencode "filters={\"label\":[\"com.docker.compose.project=$P\",\"stagecraft.environment=$MARK\",\"com.docker.compose.service=$only\",\"com.docker.compose.oneoff=False\"]$state}" http://d/containers/json) &&
       { printf '%s' "$said" | container_ids; return; }
-    set -- "$only" ${more:+--filter "label=stagecraft.environment=$MARK"} ${state:+--filter status=running}
+    set -- "$only" ${state:+--filter status=running}
   fi
   listed "$@" -q
 }

@@ -67,8 +67,7 @@ pub fn serving(service: &str) -> String {
         r#""ports":{{json .NetworkSettings.Ports}}}"#,
     );
     format!(
-        "all=$(members {} --filter \"label=stagecraft.environment=$MARK\") || {{ echo \
-         'stagecraft-command: docker ps' >&2; exit 1; }}\n[ -z \"$all\" ] || docker inspect --type container --format {} $all 2>/dev/null || :\n",
+        "all=$(members {}) || {{ echo 'stagecraft-command: docker ps' >&2; exit 1; }}\n[ -z \"$all\" ] || docker inspect --type container --format {} $all 2>/dev/null || :\n",
         quote(service),
         quote(format),
     )
