@@ -12,8 +12,8 @@ use super::look::Coming;
 use super::{Engine, Operator, Planned, Problem};
 use crate::apply::{Ask, Crew, Report, Sink, execute};
 use crate::model::{
-    Act, Change, Event, Failure, FellBack, ImagePin, Kind, Observed, OnFailure, Outcome, Part,
-    Plan, RELEASE_FORMAT, Release, Request, Sight, Spec, Step, digest_of, sha256_hex,
+    Act, Change, Event, Failure, FellBack, Kind, Observed, OnFailure, Outcome, Part, Plan,
+    RELEASE_FORMAT, Release, Request, Sight, Spec, Step, digest_of, sha256_hex,
 };
 use crate::state::{Holder, Lock, StateError};
 use crate::world::World;
@@ -319,7 +319,7 @@ impl Engine {
             matches!(act, Act::PullImage { .. } | Act::WriteEnv { .. } | Act::RestoreEnv { .. })
         };
         let mut note = |observed: &Observed| {
-            release.images = images(planned, observed);
+            note_images(release, planned, observed);
             release.env_versions = env_versions(observed);
         };
         if !planned.plan.steps.iter().any(|step| brings(&step.effect.act)) {
@@ -416,6 +416,7 @@ impl Engine {
             desired,
             hosts: planned.desired.hosts.keys().cloned().collect(),
             images: BTreeMap::new(),
+            images_on: BTreeMap::new(),
             env_versions: BTreeMap::new(),
             summary: plan.summary,
             outcome: Outcome::Running,
@@ -498,17 +499,15 @@ fn stale(saved: &Plan, now: &Plan) -> Failure {
         .hint("nothing was changed; plan again, and apply that")
 }
 
-/// The images that the release's services run, by reference.
-fn images(planned: &Planned, observed: &Observed) -> BTreeMap<String, ImagePin> {
-    let mut images = BTreeMap::new();
+/// Notes the images that a release's services run.
+fn note_images(release: &mut Release, planned: &Planned, observed: &Observed) {
     for (address, resource) in &planned.desired.resources {
         if let (Spec::Service(spec), Some(host)) = (&resource.spec, address.on_host())
-            && let Some(image) = observed.seen(host).and_then(|seen| seen.images.get(&spec.image))
+            && let Some(image) = observed.seen(host).and_then(|seen| seen.image(&spec.image))
         {
-            images.insert(spec.image.clone(), image.clone());
+            release.note_image(host, &spec.image, image);
         }
     }
-    images
 }
 
 fn env_versions(observed: &Observed) -> BTreeMap<String, String> {

@@ -183,7 +183,8 @@ impl Engine {
         for (address, resource) in &mut desired.resources {
             match &mut resource.spec {
                 Spec::Service(spec) => {
-                    if let Some(pin) = release.images.get(&spec.image) {
+                    let host = address.on_host().unwrap_or_default();
+                    if let Some(pin) = release.image(host, &spec.image) {
                         Arc::make_mut(spec).pin = Some(pin.clone());
                     }
                 }

@@ -160,7 +160,7 @@ pub enum Act {
         /// Seconds.
         grace_s: u64,
     },
-    /// Removes containers, whatever their state, with their anonymous volumes.
+    /// Removes containers, whatever their state; their volumes stay.
     Remove {
         /// Which.
         containers: Vec<ContainerRef>,

@@ -29,6 +29,19 @@ pub fn repository(image: &str) -> &str {
     Parts::of(image).repository
 }
 
+/// A reference as Docker lists it: without its own registry, with the tag that it would take, and without one
+/// beside a digest.
+pub fn familiar(image: &str) -> String {
+    let Parts { repository, tag, digest } = Parts::of(image);
+    let hubs = ["docker.io/", "index.docker.io/"];
+    let name = hubs.iter().find_map(|hub| repository.strip_prefix(hub)).unwrap_or(repository);
+    let name = name.strip_prefix("library/").unwrap_or(name);
+    match (digest, tag) {
+        (Some(digest), _) => format!("{name}@{digest}"),
+        (None, tag) => format!("{name}:{}", tag.unwrap_or("latest")),
+    }
+}
+
 /// Whether a text is a reference that Docker takes.
 pub fn is_reference(image: &str) -> bool {
     let Parts { repository, tag, digest } = Parts::of(image);
@@ -96,6 +109,15 @@ mod tests {
         assert_eq!(repository("10.0.0.1:5000/a/b"), "10.0.0.1:5000/a/b");
         assert_eq!(repository("10.0.0.1:5000/a/b:v1"), "10.0.0.1:5000/a/b");
         assert_eq!(repository("a/b:v1@sha256:0"), "a/b");
+    }
+
+    #[test]
+    fn a_reference_is_found_as_docker_lists_it() {
+        assert_eq!(familiar("redis"), "redis:latest");
+        assert_eq!(familiar("docker.io/library/redis:7"), "redis:7");
+        assert_eq!(familiar("index.docker.io/acme/a:1"), "acme/a:1");
+        assert_eq!(familiar("r:5000/a"), "r:5000/a:latest");
+        assert_eq!(familiar("r:5000/a:1@sha256:0"), "r:5000/a@sha256:0");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{ImagePin, InfraState, Object, Published, ReleaseHead};
+use super::{ImagePin, InfraState, Object, Published, ReleaseHead, image};
 
 /// What was found in one environment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -120,6 +120,14 @@ pub struct HostState {
     /// The newest release recorded on the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<ReleaseHead>,
+}
+
+impl HostState {
+    /// The image that a reference means there, if it is there.
+    pub fn image(&self, reference: &str) -> Option<&ImagePin> {
+        let listed = || self.images.get(&image::familiar(reference));
+        self.images.get(reference).or_else(listed)
+    }
 }
 
 /// A file of ours.

@@ -45,6 +45,9 @@ pub struct Release {
     /// The images that ran afterwards, by reference.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, ImagePin>,
+    /// The same by host, where hosts ran others: each keeps what a tag meant when it pulled it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub images_on: BTreeMap<String, BTreeMap<String, ImagePin>>,
     /// The env version in force afterwards, by host.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env_versions: BTreeMap<String, String>,
@@ -103,6 +106,23 @@ impl Outcome {
             Outcome::Failed => "failed",
             Outcome::Interrupted => "interrupted",
             Outcome::Paused => "paused",
+        }
+    }
+}
+
+impl Release {
+    /// The image that a reference meant on a host.
+    pub fn image(&self, host: &str, reference: &str) -> Option<&ImagePin> {
+        let own = self.images_on.get(host).and_then(|images| images.get(reference));
+        own.or_else(|| self.images.get(reference))
+    }
+
+    /// Notes which image a reference means on a host.
+    pub fn note_image(&mut self, host: &str, reference: &str, image: &ImagePin) {
+        let common = self.images.entry(reference.to_owned()).or_insert_with(|| image.clone());
+        if common != image {
+            let own = self.images_on.entry(host.to_owned()).or_default();
+            own.insert(reference.to_owned(), image.clone());
         }
     }
 }

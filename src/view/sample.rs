@@ -179,6 +179,7 @@ pub fn release(number: u64) -> Release {
             ImagePin { id: format!("sha256:{}", "1".repeat(64)), digest: None },
         )]
         .into(),
+        images_on: Default::default(),
         env_versions: [("app-1".to_owned(), "f".repeat(64))].into(),
         summary: Summary { add: 2, change: 1, destroy: 0 },
         outcome: Outcome::Succeeded,

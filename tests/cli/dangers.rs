@@ -140,6 +140,34 @@ fn a_network_goes_no_sooner_than_its_heirs_can_come() {
 }
 
 #[test]
+fn a_rollback_leaves_hosts_their_own_images() {
+    // A tag means on each host what it meant when it was pulled there.
+    let compose = "services: {cache: {image: 'redis'}, web: {image: x}}";
+    let blog = Project::blog("", "cache: {role: app}, web: {role: app}", compose);
+    blog.edit("stagecraft.yml", "app: [a]", "app: [a, b]");
+    blog.ok(&["apply", "--yes"]);
+    blog.world(|world| {
+        let state = &mut world["hosts"]["a"]["state"];
+        let id = json!(format!("sha256:{}", "a".repeat(64)));
+        // As Docker lists it.
+        let mut image = state["images"].as_object_mut().unwrap().remove("redis").unwrap();
+        image["id"] = id.clone();
+        state["images"]["redis:latest"] = image;
+        for container in state["containers"].as_object_mut().unwrap().values_mut() {
+            if container["service"] == "cache" {
+                container["image_id"] = id.clone();
+            }
+        }
+    });
+    for image in ["y", "z"] {
+        blog.edit("docker-compose.yml", "web: {image: ", &format!("web: {{image: {image}"));
+        blog.ok(&["apply", "--yes"]);
+    }
+    let plan = blog.ok(&["rollback", "--dry-run"]);
+    assert!(plan.contains("service.a/web") && !plan.contains("cache"), "{plan}");
+}
+
+#[test]
 fn a_hook_runs_in_what_is_replaced_in_place() {
     let compose = "services: {web: {image: x, ports: ['80:80']}}";
     let blog = Project::blog("", "web: {rollout: {drain_hook: [drain]}}", compose);

@@ -370,4 +370,16 @@ fn what_is_not_ours_is_left_alone() {
     let left = "docker inspect -f '{{.State.Running}}' stranger other";
     assert_eq!(shop.lab.console("h2", left).ok(), "true\ntrue\n");
     shop.is_settled();
+    // What Compose itself would count can't be left alone.
+    let counted = format!(
+        "docker rm -f stranger other && docker run -d --name by-hand \
+         --label com.docker.compose.project=shop-staging --label com.docker.compose.service=api \
+         --label com.docker.compose.oneoff=False --label com.docker.compose.config-hash=x \
+         --label com.docker.compose.container-number=7 {image}"
+    );
+    shop.lab.console("h2", &counted).ok();
+    let blocked = shop.stagecraft(&["apply", "--version", "v3", "--yes"]).exits(1);
+    assert!(blocked.stdout.contains("by-hand was made by Docker Compose"), "{}", blocked.stdout);
+    shop.lab.console("h2", "docker rm -f by-hand").ok();
+    shop.is_settled();
 }

@@ -45,7 +45,7 @@ impl<'a> Judge<'a> {
         let is_noted = prior.is_some() && !spec_changed && !is_resolved;
         let deployed = scope.state.deployed.as_ref().filter(|_| is_noted);
         let hash = deployed.and_then(|deployed| deployed.hashes.get(&spec.service));
-        let local = scope.state.images.get(&spec.image).map(|image| image.id.as_str());
+        let local = scope.state.image(&spec.image).map(|image| image.id.as_str());
         let pinned = spec.pin.as_ref().map(|pin| pin.id.as_str());
         Self {
             scope,

@@ -166,7 +166,7 @@ impl<'a> Rolling<'a> {
 
     /// The image comes before anything else happens, unless it is there already.
     fn pull(&self) -> Option<Draft> {
-        let found = self.scope.state.images.get(&self.spec.image);
+        let found = self.scope.state.image(&self.spec.image);
         let present = match (&self.spec.pin, found) {
             (Some(pin), Some(found)) => pin.id == found.id,
             (None, found) => found.is_some(),
