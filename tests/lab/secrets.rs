@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsString;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -76,7 +77,7 @@ impl Seen {
             if arguments.is_empty() {
                 continue;
             }
-            let environment = read("environ");
+            let environment = environment(&process).unwrap_or_default();
             let program = String::from_utf8_lossy(&read("comm")).trim().to_owned();
             // The environment of the images' own processes is where a value is to be.
             let inside = contains(&environment, "SHOPD_ROLE=");
@@ -93,6 +94,15 @@ impl Seen {
             }
         }
     }
+}
+
+/// A process's environment, in one piece: of one that ends between two reads there would be a part, without
+/// what tells whose it is.
+fn environment(process: &Path) -> std::io::Result<Vec<u8>> {
+    let mut said = vec![0; 64 << 10];
+    let length = std::fs::File::open(process.join("environ"))?.read(&mut said)?;
+    said.truncate(length);
+    Ok(said)
 }
 
 fn contains(bytes: &[u8], text: &str) -> bool {
