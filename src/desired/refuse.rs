@@ -72,7 +72,10 @@ fn files<'a>(
     let list = |key: &str| definition.get(key).and_then(Value::as_array).into_iter().flatten();
     let is_bind = |mount: &&Value| text(mount, "type") == Some("bind");
     let binds = list("volumes").filter(is_bind).filter_map(|mount| text(mount, "source"));
-    let env_files = list("env_file").filter_map(|entry| entry.as_str().or(text(entry, "path")));
+    // One that need not be there is not missed.
+    let is_required = |entry: &&Value| entry.get("required") != Some(&Value::Bool(false));
+    let env_files = list("env_file").filter(is_required);
+    let env_files = env_files.filter_map(|entry| entry.as_str().or(text(entry, "path")));
     let labels = definition.get("label_file");
     let labels = labels.into_iter().flat_map(|labels| match labels {
         Value::Array(labels) => labels.iter().collect(),
@@ -157,10 +160,15 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     fn excludes(&self, other: &Self) -> bool {
-        let everywhere = |ip: Option<&str>| matches!(ip, None | Some("" | "0.0.0.0" | "::"));
-        self.port == other.port
-            && self.protocol == other.protocol
-            && (self.ip == other.ip || everywhere(self.ip) || everywhere(other.ip))
+        let ip = |claim: &Self| claim.ip.filter(|ip| !ip.is_empty()).map(str::to_owned);
+        let meet = match (ip(self), ip(other)) {
+            (None, _) | (_, None) => true,
+            (Some(one), Some(two)) => {
+                let all = |ip: &str| matches!(ip, "0.0.0.0" | "::");
+                one == two || one.contains(':') == two.contains(':') && (all(&one) || all(&two))
+            }
+        };
+        self.port == other.port && self.protocol == other.protocol && meet
     }
 }
 
@@ -184,7 +192,7 @@ pub fn clashes<'a>(
     services: impl Iterator<Item = (&'a str, &'a Object)>,
 ) -> Result<(), Diagnostic> {
     let mut taken: BTreeMap<u16, Vec<(Claim, &str)>> = BTreeMap::new();
-    for (name, definition) in services {
+    for (name, definition) in services.filter(|(_, definition)| replicas(definition) > 0) {
         for claim in claims(definition) {
             let others = taken.entry(claim.port).or_default();
             if let Some((_, other)) =

@@ -57,7 +57,10 @@ fn without_secrets(name: &str, value: Value) -> Value {
         value if is_reference(&value) => value,
         Value::Null => Value::Null,
         _ if is_sensitive(name) => WITHHELD.into(),
-        Value::String(text) => without_password(&text).into(),
+        Value::String(text) => {
+            let lines: Vec<String> = lines_without_secrets(&text).collect();
+            lines.join("\n").into()
+        }
         value => value,
     }
 }
@@ -104,11 +107,32 @@ fn without_password(text: &str) -> String {
     out + rest
 }
 
-/// The lines of a Compose file, each as it may be shown: without the values of keys that people give to
-/// secrets, also where they take several lines.
-pub fn lines_without_secrets(text: &str) -> Vec<String> {
+/// A text without the values of the flags and variables in it that people give to secrets: `--password=…`.
+fn without_assignments(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('=') {
+        let (before, after) = rest.split_at(at + 1);
+        out.push_str(before);
+        let part = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+        let key = before[..at].trim_end_matches(part);
+        let key = &before[key.len()..at];
+        let end = after.find(|c: char| c.is_whitespace() || "\"'&,".contains(c));
+        let value = &after[..end.unwrap_or(after.len())];
+        rest = after;
+        if is_sensitive(key) && !value.is_empty() && !is_reference(&value.into()) {
+            out.push_str(WITHHELD);
+            rest = &after[value.len()..];
+        }
+    }
+    out + rest
+}
+
+/// The lines of a Compose file (what is between line feeds), each as it may be shown: without the values of
+/// keys that people give to secrets, also where they take several lines.
+pub fn lines_without_secrets(text: &str) -> impl Iterator<Item = String> {
     let mut withheld_below = None;
-    let line = |line: &str| {
+    let line = move |line: &str| {
         let indent = line.len() - line.trim_start_matches([' ', '-']).len();
         if let Some(key) = withheld_below {
             if line.trim().is_empty() {
@@ -119,9 +143,12 @@ pub fn lines_without_secrets(text: &str) -> Vec<String> {
             }
             withheld_below = None;
         }
-        let entry = line.split_once(": ").or_else(|| line.split_once('='));
-        let separator = if line.contains(": ") { ": " } else { "=" };
-        match entry {
+        let separator = match (line.find(": "), line.find('=')) {
+            (Some(colon), Some(equals)) if equals < colon => "=",
+            (None, _) => "=",
+            _ => ": ",
+        };
+        match line.split_once(separator) {
             Some((key, value)) if is_sensitive(key) => {
                 let bare = value.trim().trim_matches(['"', '\'']);
                 if is_reference(&bare.into()) {
@@ -130,10 +157,10 @@ pub fn lines_without_secrets(text: &str) -> Vec<String> {
                 withheld_below = Some(indent);
                 format!("{key}{separator}{WITHHELD}")
             }
-            _ => without_password(line),
+            _ => without_assignments(&without_password(line)),
         }
     };
-    text.lines().map(line).collect()
+    text.split('\n').map(line)
 }
 
 /// `${NAME}` and nothing else: the name of a secret, which is none.
@@ -172,7 +199,13 @@ mod tests {
 
     #[test]
     fn lines_withhold_literal_secrets_and_show_references() {
-        let shown = |text: &str| lines_without_secrets(text).join("\n");
+        let shown = |text: &str| lines_without_secrets(text).collect::<Vec<_>>().join("\n");
+        assert_eq!(
+            shown("command: run --db-password=hunter2 -v"),
+            "command: run --db-password=(sensitive) -v"
+        );
+        assert_eq!(shown("- \"--password=alpha: bravo\""), "- \"--password=(sensitive)");
+        assert_eq!(shown("a\rb: c\n"), "a\rb: c\n");
         assert_eq!(shown("      DB_PASSWORD: hunter2"), "      DB_PASSWORD: (sensitive)");
         assert_eq!(shown("      - DB_PASS=hunter2"), "      - DB_PASS=(sensitive)");
         let reference = "      DB_PASSWORD: ${DB_PASSWORD:?set it}";
@@ -193,7 +226,8 @@ mod tests {
 
     #[test]
     fn a_section_that_comes_or_goes_withholds_what_its_attributes_would() {
-        let with = json!({"environment": {"DB_PASSWORD": "hunter2", "A": "1"}, "l": [{"token": "hunter2"}]});
+        let with = json!({"environment": {"DB_PASSWORD": "hunter2", "A": "1"}, "l": [{"token": "hunter2"}],
+            "command": ["--db-password=hunter2"], "text": "a: b\npassword: hunter2\n"});
         for (before, after) in [(json!({}), with.clone()), (with, json!({}))] {
             let differences = differences(before, after).join("\n");
             assert!(!differences.contains("hunter2"), "{differences}");

@@ -105,14 +105,14 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
             wanted.entry(host).or_default().push((address, &resource.spec));
         }
     }
-    let blind: BTreeSet<&str> = observed
-        .hosts
-        .iter()
-        .filter_map(|entry| match entry.1 {
-            Sight::Blocked(_) => Some(entry.0.as_str()),
-            Sight::Seen(_) => None,
-        })
-        .collect();
+    // Not all that is wanted need be on hosts that were looked at.
+    let unknown = wanted.keys().copied().filter(|host| !observed.hosts.contains_key(*host));
+    let unknown: BTreeSet<&str> = unknown.collect();
+    let blocked = observed.hosts.iter().filter_map(|entry| match entry.1 {
+        Sight::Blocked(_) => Some(entry.0.as_str()),
+        Sight::Seen(_) => None,
+    });
+    let blind: BTreeSet<&str> = blocked.chain(unknown.iter().copied()).collect();
     let round = resources::Round {
         desired,
         request,
@@ -131,8 +131,7 @@ fn compare(desired: &Desired, observed: &Observed, request: &Request) -> Result<
             }
         }
     }
-    // Not all that will be looked at need be in the configuration.
-    for host in wanted.keys().filter(|host| !observed.hosts.contains_key(**host)) {
+    for host in unknown {
         let detail = "nothing says how it is reached".to_owned();
         let blocked = Blocked { reason: BlockedReason::Unreachable, detail };
         findings.block(Address::host(host), blocked);

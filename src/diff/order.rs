@@ -297,8 +297,10 @@ fn late<'a>(
             )
         })
     };
+    // Also those that stay as they are: their tier ends no sooner than what they wait for.
+    let services = desired.resources.keys().chain(proposals.keys());
     let mut heirs: BTreeMap<&Address, BTreeSet<&Address>> = BTreeMap::new();
-    for address in proposals.keys().filter(|address| address.kind() == Kind::Service) {
+    for address in services.filter(|address| address.kind() == Kind::Service) {
         for going in before(desired, proposals, address).filter(|before| goes_first(before)) {
             heirs.entry(going).or_default().insert(address);
         }

@@ -413,9 +413,9 @@ pub(super) fn unified(before: &str, after: &str) -> String {
         lines.filter(|line| !line.contains(LABEL_DEFINITION)).collect()
     };
     let (before, after) = (plain(before), plain(after));
-    let [shown_before, shown_after] =
-        [&before, &after].map(|text| fields::lines_without_secrets(text));
-    let diff = TextDiff::from_lines(&before, &after);
+    let shown = |text: &str| -> Vec<String> { fields::lines_without_secrets(text).collect() };
+    let (shown_before, shown_after) = (shown(&before), shown(&after));
+    let diff = TextDiff::from_slices(&lines(&before), &lines(&after));
     let mut out = String::new();
     for hunk in diff.unified_diff().context_radius(3).iter_hunks() {
         out.push_str(&format!("{}\n", hunk.header()));
@@ -429,6 +429,11 @@ pub(super) fn unified(before: &str, after: &str) -> String {
         }
     }
     out
+}
+
+/// A line ends with a line feed, and with nothing else.
+fn lines(text: &str) -> Vec<&str> {
+    text.split_inclusive('\n').collect()
 }
 
 /// Proposes to take away what is ours on the host and not wanted.

@@ -286,7 +286,8 @@ impl Engine {
             && telling.lost.is_none()
         {
             let outcome = self.fall_back(plan, number, crew, &mut telling).await;
-            release.fell_back = Some(FellBack { release: number, outcome });
+            let version = self.store.release(number).await.ok().and_then(|earlier| earlier.version);
+            release.fell_back = Some(FellBack { release: number, outcome, version });
         }
         release.outcome = report.outcome;
         release.finished = Some(self.operator.now());

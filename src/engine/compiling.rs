@@ -67,7 +67,7 @@ impl Workspace {
             (None, _) => Variable::Host,
         };
         let needed_here = match self.project(&environment, &offered) {
-            Ok(loaded) => needed_here(&loaded.project),
+            Ok(loaded) => needed_here(&environment, &loaded.project),
             Err(Problem::Diagnostics(found)) => return Ok(found),
             Err(problem) => return Err(problem),
         };
@@ -119,11 +119,12 @@ impl Workspace {
 }
 
 /// The variables in images and routes, which have to be known here: no env file can hold them.
-fn needed_here(project: &Project) -> BTreeSet<String> {
+fn needed_here(environment: &Environment, project: &Project) -> BTreeSet<String> {
+    let lifts = environment.traefik.routes != Some(RoutesBy::Labels);
     let services = || project.services.values();
     let images = services().filter_map(|service| service.image.as_deref());
     let labels = services().flat_map(|service| &service.labels);
-    let labels = labels.filter(|(label, _)| label.starts_with("traefik."));
+    let labels = labels.filter(|(label, _)| lifts && label.starts_with("traefik."));
     let texts = images.chain(labels.map(|(_, value)| value.as_str()));
     texts.flat_map(|text| references(&text.into())).collect()
 }

@@ -24,7 +24,9 @@ impl Engine {
         &self,
         forget: &[String],
     ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
-        self.look_at(forget, &Coming::default(), Vec::new()).await
+        let Look { observed, hosts, .. } =
+            self.look_at(forget, &Coming::default(), Vec::new()).await?;
+        Ok((observed, hosts))
     }
 
     /// As `look`, with hosts that are about to be, or have just become, empty, and with some more `besides`.
@@ -33,11 +35,11 @@ impl Engine {
         forget: &[String],
         coming: &Coming,
         besides: Vec<Host>,
-    ) -> Result<(Observed, BTreeMap<String, Host>), Problem> {
+    ) -> Result<Look, Problem> {
         if let Some(found) = self.world.survey().await? {
             let head = self.store.releases().await?.last().map(ReleaseHead::from);
             let observed = Observed { head, infrastructure: Some(found), ..Observed::default() };
-            return Ok((observed, BTreeMap::new()));
+            return Ok(Look { observed, ..Look::default() });
         }
         let mut hosts = self.environment.hosts.clone();
         let mut observed =
@@ -53,21 +55,27 @@ impl Engine {
         };
         let known: BTreeSet<String> = former.iter().map(|host| host.name.clone()).collect();
         former.extend(besides.into_iter().filter(|host| !known.contains(&host.name)));
+        former.retain(|host| !self.environment.hosts.contains_key(&host.name));
+        // A host that only has another name by now is looked at under that.
+        let mut renamed = BTreeMap::new();
         former.retain(|host| {
-            !forget.contains(&host.name) && !self.environment.hosts.contains_key(&host.name)
+            let other = self.environment.hosts.values().find(|other| host.is_at(other));
+            renamed.extend(other.map(|other| (host.name.clone(), other.name.clone())));
+            other.is_none() && !forget.contains(&host.name)
         });
         if !former.is_empty() {
             former = self.find_former(former).await?;
         }
-        // A host that only has another name by now is looked at under that.
-        former.retain(|host| !self.environment.hosts.values().any(|other| host.is_at(other)));
         let mut sights = self.probe(former.iter()).await;
-        sights
-            .retain(|_, sight| !observed.hosts.values().any(|other| is_of_one_host(sight, other)));
+        sights.retain(|name, sight| {
+            let same = observed.hosts.iter().find(|(_, other)| is_of_one_host(sight, other));
+            renamed.extend(same.map(|(other, _)| (name.clone(), other.clone())));
+            same.is_none()
+        });
         former.retain(|host| sights.contains_key(&host.name));
         observed.hosts.extend(sights);
         hosts.extend(former.into_iter().map(|host| (host.name.clone(), host)));
-        Ok((observed, hosts))
+        Ok(Look { observed, hosts, renamed })
     }
 
     /// The hosts that the newest release concerned and the configuration does not name. One that
@@ -131,6 +139,16 @@ impl Engine {
             crate::model::Failure::new(what).into()
         })
     }
+}
+
+/// What there is.
+#[derive(Default)]
+pub(super) struct Look {
+    pub observed: Observed,
+    /// Every host that was looked at.
+    pub hosts: BTreeMap<String, Host>,
+    /// The names of the configuration's hosts by those that they had before.
+    pub renamed: BTreeMap<String, String>,
 }
 
 /// What will become of hosts when what is below the application is as it should be.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::compiling::Known;
-use super::look::Coming;
+use super::look::{Coming, Look};
 use super::{Engine, Problem, host_keys, infrastructure};
 use crate::config::diagnostic::Diagnostic;
 use crate::desired::{Facts, Variables};
@@ -60,14 +60,24 @@ impl Engine {
             Some(number) => self.desired_of(&self.store.release(number).await?).await?.hosts,
             None => BTreeMap::new(),
         };
+        if let Some(name) =
+            request.forget.iter().find(|name| self.environment.hosts.contains_key(*name))
+        {
+            return Err(Failure::new(format!(
+                "{name} can't be forgotten: it is in the configuration"
+            ))
+            .hint(format!("take {name} out of stagecraft.yml, or leave `--forget {name}` out"))
+            .into());
+        }
         let besides = besides.into_values().collect();
-        let (mut observed, hosts) = self.look_at(&request.forget, &coming, besides).await?;
+        let Look { mut observed, hosts, renamed } =
+            self.look_at(&request.forget, &coming, besides).await?;
         let mut warnings = Vec::new();
         let desired = match request.rollback_to {
             _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
             Some(number) => {
                 observed.commands_since = self.commands_since(number).await?;
-                let mut desired = self.earlier(number, &observed).await?;
+                let mut desired = self.earlier(number, &observed, &renamed).await?;
                 desired.forget(&request.forget);
                 desired
             }
@@ -177,7 +187,12 @@ impl Engine {
     }
 
     /// The desired state of an earlier release: its files, its images by digest, its env versions.
-    async fn earlier(&self, number: u64, observed: &Observed) -> Result<Desired, Problem> {
+    async fn earlier(
+        &self,
+        number: u64,
+        observed: &Observed,
+        renamed: &BTreeMap<String, String>,
+    ) -> Result<Desired, Problem> {
         let release = self.store.release(number).await?;
         let mut desired = self.desired_of(&release).await?;
         for (address, resource) in &mut desired.resources {
@@ -199,6 +214,7 @@ impl Engine {
                 _ => {}
             }
         }
+        desired.rename(renamed);
         self.is_still_there(number, &desired, observed)?;
         // Where a host is reached now is what counts, not where it was reached then.
         for (name, host) in &self.environment.hosts {

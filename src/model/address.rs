@@ -218,6 +218,10 @@ impl Address {
     pub fn kind(&self) -> Kind {
         self.kind
     }
+    /// The same on another host.
+    pub fn moved_to(&self, host: &str) -> Self {
+        Self { scope: host.into(), ..self.clone() }
+    }
     /// The host the resource is on; none for what is on no host.
     pub fn on_host(&self) -> Option<&str> {
         (!self.is_infrastructure() && self.kind != Kind::Release).then_some(self.scope())

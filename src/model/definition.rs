@@ -42,8 +42,17 @@ pub fn sources<'a>(definition: &'a Object, section: &str) -> impl Iterator<Item 
 
 /// The services of which its containers share a namespace: it is that of one container of theirs.
 pub fn shares(definition: &Object) -> impl Iterator<Item = &str> {
+    spaces(definition).filter_map(|space| space.strip_prefix("service:"))
+}
+
+/// Whether its containers share a namespace with one that belongs to no service here.
+pub fn shares_with_others(definition: &Object) -> bool {
+    spaces(definition).any(|space| space.starts_with("container:"))
+}
+
+fn spaces(definition: &Object) -> impl Iterator<Item = &str> {
     let keys = ["network_mode", "ipc", "pid", "uts", "cgroup"].into_iter();
-    keys.filter_map(|key| definition.get(key)?.as_str()?.strip_prefix("service:"))
+    keys.filter_map(|key| definition.get(key)?.as_str())
 }
 
 /// What `comparable` keeps, as it is written, without a copy of it.

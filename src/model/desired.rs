@@ -33,6 +33,38 @@ pub struct Desired {
 }
 
 impl Desired {
+    /// Gives hosts the names that they have by now.
+    pub fn rename(&mut self, names: &BTreeMap<String, String>) {
+        let free = names.iter().filter(|(_, new)| !self.hosts.contains_key(*new));
+        let names: BTreeMap<String, String> =
+            free.map(|(old, new)| (old.clone(), new.clone())).collect();
+        if names.is_empty() {
+            return;
+        }
+        let name = |old: String| names.get(&old).cloned().unwrap_or(old);
+        let address = |old: Address| match old.on_host().and_then(|host| names.get(host)) {
+            Some(new) => old.moved_to(new),
+            None => old,
+        };
+        let hosts = std::mem::take(&mut self.hosts).into_iter();
+        self.hosts = hosts.map(|(old, host)| (name(old), host)).collect();
+        for (key, host) in &mut self.hosts {
+            host.name.clone_from(key);
+        }
+        let addresses = std::mem::take(&mut self.addresses).into_iter();
+        self.addresses = addresses.map(|(old, ip)| (name(old), ip)).collect();
+        let resources = std::mem::take(&mut self.resources).into_iter();
+        let resources = resources.map(|(old, mut resource)| {
+            resource.after = resource.after.into_iter().map(address).collect();
+            if let Spec::Route(route) = &mut resource.spec {
+                let sources = std::mem::take(&mut route.sources).into_iter();
+                route.sources = sources.map(|(old, reach)| (name(old), reach)).collect();
+            }
+            (address(old), resource)
+        });
+        self.resources = resources.collect();
+    }
+
     /// Leaves out what is on some hosts.
     pub fn forget(&mut self, hosts: &[String]) {
         let is_there = |host: &str| hosts.iter().any(|gone| gone == host);

@@ -79,6 +79,9 @@ pub struct FellBack {
     pub release: u64,
     /// What came of it.
     pub outcome: Outcome,
+    /// The version that the earlier release had deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
 }
 
 /// What came of an apply.
@@ -167,7 +170,7 @@ impl ReleaseHead {
     /// was killed, or that failed where it was, can be gone on with, unless that release was undone.
     pub fn version_in_force(&self) -> Option<&str> {
         match &self.fell_back {
-            Some(_) => self.previous_version.as_deref(),
+            Some(back) => back.version.as_deref().or(self.previous_version.as_deref()),
             None => self.version.as_deref(),
         }
     }

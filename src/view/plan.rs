@@ -276,7 +276,7 @@ impl<'a> View<'a> {
         match &change.rollout {
             Some(rollout) => {
                 say(words::rollout(rollout, steps));
-                if let Some(undo) = words::undo(rollout, steps) {
+                if let Some(undo) = words::undo(change, steps) {
                     say(self.paint(Role::Dim, undo));
                 }
             }

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::model::{
-    Act, Address, Blocked, BlockedReason, Cause, ContainerRef, Kind, Note, Pick, Plan, Rollout,
-    RolloutOrder, RouteSpec, Step, Summary,
+    Act, Address, Blocked, BlockedReason, Cause, Change, ContainerRef, Kind, Note, Pick, Plan,
+    Rollout, RolloutOrder, RouteSpec, Step, Summary,
 };
 
 use super::text::{count, line, listing, some};
@@ -165,15 +165,22 @@ fn is_cleared(name: &str, steps: &[&Step]) -> bool {
 }
 
 /// What undoes a service's rollout when it fails; none where nothing does.
-pub fn undo(rollout: &Rollout, steps: &[&Step]) -> Option<String> {
+pub fn undo(change: &Change, steps: &[&Step]) -> Option<String> {
+    let rollout = change.rollout.as_ref()?;
     let mut parts: Vec<String> = Vec::new();
+    let loses_network = |cause: &Cause| match cause {
+        Cause::Upstream { address, .. } => address.kind() == Kind::Network,
+        _ => false,
+    };
+    let serve = match change.causes.iter().any(loses_network) {
+        true => "the new containers are removed; the old have lost their network by then",
+        false => "the new containers are removed, the old keep serving",
+    };
     // What came last is undone first.
     for effect in steps.iter().rev().flat_map(|step| &step.undo) {
         let words = match &effect.act {
             Act::RemoveBeside { .. } => match (rollout.order, rollout.stops.is_empty()) {
-                (RolloutOrder::StartFirst, false) => {
-                    "the new containers are removed, the old keep serving"
-                }
+                (RolloutOrder::StartFirst, false) => serve,
                 (RolloutOrder::StopFirst, _) | (_, true) => "the new containers are removed",
             }
             .to_owned(),

@@ -106,7 +106,7 @@ command -v docker >/dev/null 2>&1 || { say no-docker; say end; exit 0; }
 # What an apply has begun that is gone is let end: until then nothing is as it was, or as it will be. One
 # that is there holds the lock.
 if [ -r "$D/store/work" ] && ! (flock -x -n 8) 8<"$D/store/work"; then
-  if (flock -s -n 9) 9<"$D/store/lock"; then (flock -x -w 15 8) 8<"$D/store/work"; fi
+  if (flock -s -n 9) 9<"$D/store/lock"; then at_rest "$D/store/work"; fi
 fi 2>/dev/null
 T=$(mktemp -d "${TMPDIR:-/tmp}/stagecraft.XXXXXX") || exit 90
 trap 'rm -rf "$T"' EXIT

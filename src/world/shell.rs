@@ -7,7 +7,7 @@ use std::io::{self, Read};
 /// Compose plugin with nothing in its environment that could change what a file means; `mode_of`
 /// prints a file's permission bits; `quick` is true where the engine's own interface, which `engine` asks,
 /// surely is that of the engine that `docker` would use: it answers in a fifth of the time that `docker`
-/// takes to start; `container_ids` picks the ids out of its list of containers; `absent PATH` is true only if PATH is known not to exist.
+/// takes to start; `container_ids` picks the ids out of its list of containers; `at_rest FILE` waits, up to 15 s, until nobody has FILE locked; `absent PATH` is true only if PATH is known not to exist.
 pub const PRELUDE: &str = r#"set -u
 LC_ALL=C; PATH=$PATH:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 DOCKER_CLI_HINTS=false
@@ -32,6 +32,15 @@ quick() {
 engine() { curl -q -s -g -f --max-time 5 --noproxy '*' --unix-socket "$SOCKET" "$@" 2>/dev/null; }
 container_ids() { tr ',{' '\n\n' | sed -n 's/^"Id":"\([0-9a-f]*\)"$/\1/p'; }
 mode_of() { stat -c %a "$1" 2>/dev/null || stat -f %Lp "$1"; }
+at_rest() {
+  command -v flock >/dev/null 2>&1 || return 0
+  tries=0
+  while [ -r "$1" ] && ! (flock -x -n 8) 8<"$1"; do
+    [ "$tries" -lt 75 ] || return 0
+    tries=$((tries + 1))
+    sleep 0.2 || { sleep 1; tries=$((tries + 4)); }
+  done 2>/dev/null
+}
 absent() {
   [ ! -e "$1" ] || return 1
   case $(ls -d "$1" 2>&1) in *'ermission denied'*) echo "$1: Permission denied" >&2; return 1 ;; esac

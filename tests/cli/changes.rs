@@ -61,6 +61,38 @@ services:
 }
 
 #[test]
+fn a_namespace_of_somebody_elses_container_is_left_to_them() {
+    let blog = Project::blog("", "", "services: {web: {image: x, network_mode: 'container:vpn'}}");
+    blog.ok(&["apply", "--yes"]);
+    // As a host tells it.
+    blog.world(|world| {
+        let containers = world["hosts"]["a"]["state"]["containers"].as_object_mut().unwrap();
+        containers.values_mut().for_each(|container| container["shares"] = ["vpn"].into());
+    });
+    blog.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
+fn a_secret_reaches_whoever_shares_a_namespace_also_after_a_failure() {
+    let compose = r#"
+services:
+  vpn: {image: vpn}
+  web: {image: web, environment: {K: $KEY}, network_mode: "service:vpn"}
+"#;
+    let blog = Project::blog_with_secrets("KEY=hunter1\n", compose);
+    blog.edit("stagecraft.yml", "services: {}", "services: {web: {rollout: {on_failure: pause}}}");
+    blog.ok(&["apply", "--yes"]);
+    blog.edit(SECRETS, "er1", "er2");
+    blog.world(|world| world["faults"]["crashing_images"] = ["web"].into());
+    blog.exits(1, &["apply", "--yes"]);
+    blog.world(|world| world["faults"]["crashing_images"] = serde_json::json!([]));
+    let plan = blog.exits(2, &["plan", "--detailed-exitcode"]);
+    assert!(plan.contains("service.a/web"), "{plan}");
+    blog.ok(&["apply", "--yes"]);
+    blog.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
 fn a_literal_secret_is_shown_in_no_plan() {
     let plain = "services:\n  web:\n    image: nginx\n";
     let with = format!(

@@ -74,6 +74,42 @@ fn a_host_that_has_another_name_is_the_same_host() {
     assert!(!other.ok(&["plan"]).contains("service.a"));
 }
 
+/// A blog whose host has had another name since its first release.
+fn renamed(compose: &str) -> Project {
+    let blog = Project::blog("", "", compose);
+    blog.edit("stagecraft.yml", "app: [a]", "app: [{name: a, address: 10.0.0.1}]");
+    blog.ok(&["deploy", "v1", "--yes"]);
+    blog.edit("stagecraft.yml", "name: a", "name: b");
+    blog.world(|world| world["hosts"]["b"] = world["hosts"]["a"].clone());
+    blog
+}
+
+#[test]
+fn a_rollback_finds_hosts_under_the_names_that_they_have_by_now() {
+    let compose = "services: {web: {image: 'x:$IMAGE_TAG', healthcheck: {test: [CMD, x]}}, other: {image: y}}";
+    let blog = renamed(compose);
+    blog.world(|world| world["faults"]["unhealthy_images"] = json!(["x:v2"]));
+    let said = blog.exits(1, &["deploy", "v2", "--yes"]);
+    assert!(said.contains("Everything is back as release 1 left it"), "{said}");
+    assert!(!said.contains("service.b/other"), "{said}");
+    let plan = blog.ok(&["plan"]);
+    assert!(!plan.contains("service."), "{plan}");
+    blog.world(|world| world["faults"]["unhealthy_images"] = json!([]));
+    blog.ok(&["deploy", "v2", "--yes"]);
+    let back = blog.ok(&["rollback", "--to", "1", "--dry-run"]);
+    assert!(back.contains("~ service.b/web") && !back.contains("service.b/other"), "{back}");
+}
+
+#[test]
+fn a_host_of_the_configuration_is_not_forgotten() {
+    let blog = Project::blog("", "", "services: {web: {image: x}}");
+    blog.ok(&["apply", "--yes"]);
+    for verb in [vec!["plan"], vec!["apply", "--yes"], vec!["rollback", "--to", "1", "--dry-run"]] {
+        let said = blog.exits(1, &[verb, vec!["--forget", "a"]].concat());
+        assert!(said.contains("a can't be forgotten: it is in the configuration"), "{said}");
+    }
+}
+
 #[test]
 fn what_compose_made_without_us_is_not_taken_for_ours() {
     let blog = Project::blog("", "", "services: {web: {image: x}}");
@@ -134,6 +170,8 @@ fn a_network_goes_no_sooner_than_its_heirs_can_come() {
     blog.ok(&["apply", "--yes"]);
     blog.edit("docker-compose.yml", "a: b", "a: c");
     blog.edit("docker-compose.yml", "image: x", "image: y");
+    let plan = blog.ok(&["plan"]);
+    assert!(plan.contains("the old have lost their network by then"), "{plan}");
     let steps = blog.steps(&[]);
     let gone = position(&steps, "network.a/default", "remove_network");
     assert!(waits(&steps, gone, position(&steps, "service.a/web", "pull_image")), "{steps:#?}");
@@ -165,6 +203,44 @@ fn a_rollback_leaves_hosts_their_own_images() {
     }
     let plan = blog.ok(&["rollback", "--dry-run"]);
     assert!(plan.contains("service.a/web") && !plan.contains("cache"), "{plan}");
+}
+
+#[test]
+fn a_network_may_be_made_anew_below_a_service_that_stays() {
+    let compose =
+        "services: {db: {image: x}, app: {image: x}}\nnetworks: {default: {labels: {a: b}}}";
+    let blog = Project::blog(", db: {replicas: 0}", "db: {role: db}, app: {role: app}", compose);
+    blog.edit("stagecraft.yml", "app: [a]", "app: [a], db: [a]");
+    blog.ok(&["apply", "--yes"]);
+    blog.edit("docker-compose.yml", "a: b", "a: c");
+    assert!(blog.ok(&["plan"]).contains("service.a/app"));
+    blog.ok(&["apply", "--yes"]);
+    blog.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
+fn what_stays_after_going_back_is_the_version_gone_back_to() {
+    let compose = "services: {web: {image: 'w:$IMAGE_TAG'}, zapi: {image: 'z:$IMAGE_TAG'}}";
+    let rollout = "web: {rollout: {on_failure: pause}}";
+    let blog = Project::blog("", rollout, compose);
+    blog.ok(&["deploy", "v1", "--yes"]);
+    blog.world(|world| world["faults"]["crashing_images"] = json!(["w:v2", "z:v3"]));
+    blog.exits(1, &["deploy", "v2", "--yes"]);
+    let said = blog.exits(1, &["deploy", "v3", "--yes"]);
+    assert!(said.contains("Everything is back as release 1 left it"), "{said}");
+    blog.ok(&["plan", "--detailed-exitcode"]);
+}
+
+#[test]
+fn an_edited_file_with_other_line_ends_is_planned() {
+    let blog = Project::blog("", "", "services: {web: {image: x}}");
+    blog.ok(&["apply", "--yes"]);
+    blog.world(|world| {
+        let file = &mut world["hosts"]["a"]["state"]["files"]["compose.yml"];
+        file["content"] = "# edited\rDB_PASSWORD: hunter2\r\n\rx".into();
+    });
+    let plan = blog.exits(2, &["plan", "--detailed-exitcode"]);
+    assert!(plan.contains("~ file.a/compose.yml") && !plan.contains("hunter2"), "{plan}");
 }
 
 #[test]

@@ -259,11 +259,14 @@ fn an_environment_asks_for_no_more_replicas_than_there_can_be() {
 fn services_may_share_a_host_in_many_ways() {
     let compose = "services:\n  web: {image: x, ports: ['80:80', '127.0.0.1:81:81'], expose: ['82'], volumes: ['/srv:/s', '~/x:/x']}\n  \
         www: {image: x, ports: ['127.0.0.2:81:81', '80:80/udp'], links: [web]}\n  \
+        blue: {image: x, ports: ['80:80'], deploy: {replicas: 0}}\n  \
+        six: {image: x, ports: ['[::1]:81:81', '0.0.0.0:83:83'], env_file: [{path: ./x.env, required: false}]}\n  \
+        too: {image: x, ports: ['[::1]:83:83']}\n  \
         many: {image: x, ports: ['9000-9001:90'], deploy: {replicas: 2}}\n  \
         far: {image: x, links: ['web:front', web]}\n";
     let blog = Project::blog(
         "",
-        "web: {role: app}, www: {role: app}, many: {role: app}, far: {role: db}",
+        "web: {role: app}, www: {role: app}, many: {role: app}, blue: {role: app}, six: {role: app}, too: {role: app}, far: {role: db}",
         compose,
     );
     blog.edit("stagecraft.yml", "app: [a]", "app: [a], db: [b]");

@@ -51,6 +51,12 @@ fn what_a_killed_apply_left_at_work_is_waited_for() {
     assert!(plan.contains("shop-staging-api-1 is stopped"), "{plan}");
     shop.lab.console("h1", "rm /run/begun").ok();
     shop.apply();
+    // So does an apply that has the lock itself.
+    shop.lab.console("h1", &left).ok();
+    eventually("it to begin", 10, || shop.lab.console("h1", "test -e /run/begun").code == 0);
+    shop.apply();
+    shop.is_settled();
+    shop.lab.console("h1", "rm /run/begun").ok();
     // An apply that is there keeps nobody waiting: what it does next is not seen yet.
     let alive = format!(
         "(flock 9; flock -s 8; touch /run/begun; sleep 8; docker stop -t 0 shop-staging-api-1; \

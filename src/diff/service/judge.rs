@@ -7,9 +7,11 @@ use serde_json::Value;
 use super::{Upstream, differ, drifted, own_name};
 use crate::diff::fields;
 use crate::diff::resources::Scope;
-use crate::model::definition::{aliases, comparable, networks, shares, sources};
+use crate::model::definition::{
+    aliases, comparable, networks, shares, shares_with_others, sources,
+};
 use crate::model::{
-    Address, COMPOSE_FILE, Cause, Container, ContainerState, FieldChange, Health, Object,
+    Address, COMPOSE_FILE, Cause, Container, ContainerState, EnvUse, FieldChange, Health, Object,
     ServiceSpec,
 };
 
@@ -23,6 +25,8 @@ pub(super) struct Judge<'a> {
     expected_image: Option<&'a str>,
     pinned: bool,
     pub spec_changed: bool,
+    /// Whether Compose puts containers in the place of services that it names.
+    is_resolved: bool,
     /// What its containers get when they are made, where only that has changed.
     beside: Option<Cause>,
     env: Option<Cause>,
@@ -54,6 +58,7 @@ impl<'a> Judge<'a> {
             expected_image: pinned.or(local),
             pinned: pinned.is_some(),
             spec_changed,
+            is_resolved,
             beside: beside.map(|_| Cause::Upstream {
                 address: Address::file(scope.host, COMPOSE_FILE),
                 what: beside_of(&spec.definition),
@@ -84,9 +89,20 @@ impl<'a> Judge<'a> {
                     Some(self.spec.image.clone().into()),
                 ));
             }
+            self.renewed_networks(container, &mut causes);
             return (causes, changed);
         }
         causes.extend(self.env.clone());
+        // Of such a service Compose's hash tells nothing, so that it is rolled to be sure.
+        let uses_env = match &self.spec.env {
+            EnvUse::All => true,
+            EnvUse::Keys(keys) => !keys.is_empty(),
+        };
+        if self.is_resolved && uses_env && !self.scope.round.finished && causes.is_empty() {
+            causes.push(Cause::Unfinished {
+                what: format!("{} may have other environment values", container.name),
+            });
+        }
         let stale_hash =
             self.expected_hash.is_some_and(|expected| container.config_hash != expected);
         if stale_hash && causes.is_empty() {
@@ -167,17 +183,22 @@ impl<'a> Judge<'a> {
         }
     }
 
+    fn renewed_networks(&self, container: &Container, causes: &mut Vec<Cause>) {
+        let renewed = self.upstream.networks.iter();
+        let renewed = renewed.filter(|(name, _)| container.networks.contains_key(*name));
+        causes.extend(
+            renewed
+                .map(|(_, address)| Cause::Upstream { address: address.clone(), what: Vec::new() }),
+        );
+    }
+
     fn networks(
         &self,
         container: &Container,
         causes: &mut Vec<Cause>,
         changed: &mut Vec<FieldChange>,
     ) {
-        for (name, address) in self.upstream.networks {
-            if container.networks.contains_key(name) {
-                causes.push(Cause::Upstream { address: address.clone(), what: Vec::new() });
-            }
-        }
+        self.renewed_networks(container, causes);
         let Some(wanted) = &self.spec.networks else { return };
         // A container that never started has no networks yet.
         let differ = !container.networks.keys().eq(wanted);
@@ -198,8 +219,12 @@ impl<'a> Judge<'a> {
             address: Address::service(self.scope.host, partner),
             what: Vec::new(),
         }));
+        // Whether somebody else's container is still there nobody has looked.
         let is_gone = |id: &String| !self.scope.state.containers.contains_key(id);
-        if causes.is_empty() && container.shares.iter().any(is_gone) {
+        if causes.is_empty()
+            && !shares_with_others(&self.spec.definition)
+            && container.shares.iter().any(is_gone)
+        {
             causes.push(drifted(container, "shares a namespace of a container that is gone"));
         }
     }

@@ -34,6 +34,8 @@ if ! flock -n 9; then
   sleep 0.2 2>/dev/null || sleep 1
   if ! flock -n 9; then echo "$M locked $(cat "$STORE/holder" 2>/dev/null)"; exit 0; fi
 fi
+# What an apply has begun that is gone is let end, before anything is looked at under this lock.
+at_rest "$STORE/work" 9>&-
 printf '%s\n' "$HOLDER" >"$STORE/holder.new" && mv -f "$STORE/holder.new" "$STORE/holder" || exit 1
 beats=0
 echo 0 >"$STORE/beat"

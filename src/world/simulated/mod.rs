@@ -119,15 +119,16 @@ impl Simulated {
         secrets: Option<Secrets>,
         read_compose: ReadCompose,
     ) -> Result<Self, Failure> {
-        let refuse = |error: &dyn std::fmt::Display| {
+        let refuse = |error: &dyn std::fmt::Display, hint: &str| {
             Failure::new(format!("the simulated world in {} can't be read", path.display()))
                 .detail([error.to_string()])
-                .hint("delete the file to begin with an empty world")
+                .hint(hint)
         };
+        let damaged = "delete the file to begin with an empty world";
         let state = match std::fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(&error))?,
+            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| refuse(&error, damaged))?,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => SimulatedState::default(),
-            Err(error) => return Err(refuse(&error)),
+            Err(error) => return Err(refuse(&error, "see that it is a file that you may read")),
         };
         Ok(Self { site, secrets, read_compose, path, state: RwLock::new(state) })
     }
