@@ -49,7 +49,8 @@ class Project:
                 "NAME": f"{role}{index}",
                 "PASSWORD": "${DB_PASSWORD}",
             },
-            "expose": ["8080"],
+            # Reached from other hosts at a port of its own: services of one host can't share one.
+            "expose": [str(8080 + index)],
             "networks": list(NETWORKS),
             "healthcheck": {"test": ["CMD", "/check"], "interval": "2s", "retries": 5},
             "labels": {"bench.role": role},
