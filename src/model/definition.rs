@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
+use super::duration::parse_duration;
 use super::{Limits, Object, digest_of};
 
 /// The label that marks what is ours: `PROJECT/ENVIRONMENT`.
@@ -116,26 +117,9 @@ pub fn replicas(definition: &Object) -> u32 {
 
 /// How long its containers may take to stop, in whole seconds.
 pub fn stop_grace(definition: &Object) -> Option<u64> {
-    let text = definition.get("stop_grace_period")?.as_str()?;
-    let mut seconds = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, unit) = rest.split_at(end);
-        let end = unit.find(|c: char| c.is_ascii_digit()).unwrap_or(unit.len());
-        let (unit, after) = unit.split_at(end);
-        let number: f64 = number.parse().ok()?;
-        seconds += number
-            * match unit {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                _ => return None,
-            };
-        rest = after;
-    }
-    Some(seconds.ceil() as u64)
+    const SECOND: u64 = 1_000_000_000;
+    let nanoseconds = parse_duration(definition.get("stop_grace_period")?.as_str()?).ok()?;
+    Some(u64::try_from(nanoseconds).ok()?.div_ceil(SECOND))
 }
 
 /// The keys of the networks that its containers are on; none where `network_mode` decides.

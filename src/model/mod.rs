@@ -3,6 +3,7 @@
 mod address;
 pub mod definition;
 mod desired;
+pub mod duration;
 mod effect;
 mod event;
 mod host;

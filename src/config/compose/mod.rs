@@ -34,6 +34,7 @@ mod units;
 
 use std::path::PathBuf;
 
+pub use crate::model::duration::{format_duration, parse_duration};
 pub use discover::{Discovery, discover};
 pub use files::{Disk, Files, Memory, clean};
 pub use load::{load, load_text, references, references_of};
@@ -42,7 +43,7 @@ pub use model::{
     Secret, Service, Volume,
 };
 pub use models::Models;
-pub use units::{format_duration, parse_bytes, parse_duration};
+pub use units::parse_bytes;
 
 /// What is known about a variable that a Compose file mentions.
 #[derive(Debug, Clone, PartialEq, Eq)]

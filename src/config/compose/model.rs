@@ -8,8 +8,8 @@ use serde_json::{Map, Value};
 
 use super::Interpolation;
 use super::shape::{self, Shape};
-use super::units;
 use crate::config::diagnostic::{Diagnostic, Span};
+use crate::model::duration::parse_duration;
 
 /// What a load returns.
 #[derive(Debug, Clone)]
@@ -317,7 +317,7 @@ fn number(value: Option<&Value>) -> Option<u64> {
 }
 
 fn duration(value: Option<&Value>) -> Option<Duration> {
-    let nanos = units::parse_duration(value?.as_str()?).ok()?;
+    let nanos = parse_duration(value?.as_str()?).ok()?;
     Some(Duration::from_nanos(u64::try_from(nanos).ok()?))
 }
 

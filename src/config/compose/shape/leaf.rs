@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value as Json, json};
 
 use super::Shape;
-use crate::config::compose::units::{format_duration, parse_bytes, parse_duration, split_command};
+use crate::config::compose::units::{parse_bytes, split_command};
 use crate::config::yaml::{Map, Node, Value};
+use crate::model::duration::{format_duration, parse_duration};
 
 type Written = Result<Option<Json>, String>;
 
