@@ -55,11 +55,6 @@ impl Engine {
         request: &Request,
         mut coming: Coming,
     ) -> Result<Planned, Problem> {
-        // What an earlier release had on hosts that the configuration has no more, it will have there again.
-        let besides = match request.rollback_to {
-            Some(number) => self.desired_of(&self.store.release(number).await?).await?.hosts,
-            None => BTreeMap::new(),
-        };
         if let Some(name) =
             request.forget.iter().find(|name| self.environment.hosts.contains_key(*name))
         {
@@ -69,15 +64,23 @@ impl Engine {
             .hint(format!("take {name} out of stagecraft.yml, or leave `--forget {name}` out"))
             .into());
         }
-        let besides = besides.into_values().collect();
+        let earlier = match request.rollback_to {
+            Some(number) => Some((number, self.earlier(number).await?)),
+            None => None,
+        };
+        // What it had on hosts that the configuration has no more, it will have there again.
+        let besides = earlier.iter().flat_map(|(_, desired)| desired.hosts.values().cloned());
+        let besides = besides.collect();
         let Look { mut observed, hosts, renamed } =
             self.look_at(&request.forget, &coming, besides).await?;
         let mut warnings = Vec::new();
-        let desired = match request.rollback_to {
+        let desired = match earlier {
             _ if observed.infrastructure.is_some() => self.infrastructure(request)?,
-            Some(number) => {
+            Some((number, mut desired)) => {
                 observed.commands_since = self.commands_since(number).await?;
-                let mut desired = self.earlier(number, &observed, &renamed).await?;
+                desired.rename(&renamed);
+                self.is_still_there(number, &desired, &observed)?;
+                self.reach_as_now(&mut desired);
                 desired.forget(&request.forget);
                 desired
             }
@@ -187,12 +190,7 @@ impl Engine {
     }
 
     /// The desired state of an earlier release: its files, its images by digest, its env versions.
-    async fn earlier(
-        &self,
-        number: u64,
-        observed: &Observed,
-        renamed: &BTreeMap<String, String>,
-    ) -> Result<Desired, Problem> {
+    async fn earlier(&self, number: u64) -> Result<Desired, Problem> {
         let release = self.store.release(number).await?;
         let mut desired = self.desired_of(&release).await?;
         for (address, resource) in &mut desired.resources {
@@ -214,15 +212,16 @@ impl Engine {
                 _ => {}
             }
         }
-        desired.rename(renamed);
-        self.is_still_there(number, &desired, observed)?;
-        // Where a host is reached now is what counts, not where it was reached then.
-        for (name, host) in &self.environment.hosts {
-            if desired.hosts.contains_key(name) {
-                desired.hosts.insert(name.clone(), host.clone());
+        Ok(desired)
+    }
+
+    /// Where a host is reached now is what counts, not where it was reached then.
+    fn reach_as_now(&self, desired: &mut Desired) {
+        for (name, host) in &mut desired.hosts {
+            if let Some(now) = self.environment.hosts.get(name) {
+                host.clone_from(now);
             }
         }
-        Ok(desired)
     }
 
     /// Whether an earlier release's hosts have the addresses that its files hold.
