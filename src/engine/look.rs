@@ -239,3 +239,30 @@ fn read_compose(text: &str) -> ComposeFile {
         networks: project.networks.into_iter().map(|(key, n)| (key, n.name)).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_one_release_the_record_that_knows_its_end_counts() {
+        let seen = |outcome| {
+            let head = ReleaseHead {
+                number: 7,
+                version: None,
+                previous_version: None,
+                outcome,
+                desired: String::new(),
+                hosts: Vec::new(),
+                previous_good: None,
+                fell_back: None,
+            };
+            Sight::Seen(Box::new(HostState { head: Some(head), ..HostState::default() }))
+        };
+        for (a, b) in [(Outcome::Failed, Outcome::Running), (Outcome::Running, Outcome::Failed)] {
+            let hosts = [("a".to_owned(), seen(a)), ("b".to_owned(), seen(b))].into();
+            let found = newest(&Observed { hosts, ..Observed::default() });
+            assert_eq!(found.map(|head| head.outcome), Some(Outcome::Failed));
+        }
+    }
+}
