@@ -289,19 +289,22 @@ fn late<'a>(
 ) {
     let is_ground =
         |address: &&Address| matches!(address.kind(), Kind::File | Kind::Env | Kind::Volume);
-    let goes_first = |address: &Address| {
-        proposals.get(address).is_some_and(|proposal| {
-            matches!(
-                (address.kind(), proposal.change.action),
-                (Kind::Service, Action::Delete) | (Kind::Network, Action::Replace)
-            )
-        })
+    let is_torn_down = |(address, proposal): &(&Address, &Proposal)| {
+        matches!(
+            (address.kind(), proposal.change.action),
+            (Kind::Service, Action::Delete) | (Kind::Network, Action::Replace)
+        )
     };
+    let torn: BTreeSet<&Address> =
+        proposals.iter().filter(is_torn_down).map(|(address, _)| address).collect();
+    if torn.is_empty() {
+        return;
+    }
     // Also those that stay as they are: their tier ends no sooner than what they wait for.
     let services = desired.resources.keys().chain(proposals.keys());
     let mut heirs: BTreeMap<&Address, BTreeSet<&Address>> = BTreeMap::new();
     for address in services.filter(|address| address.kind() == Kind::Service) {
-        for going in before(desired, proposals, address).filter(|before| goes_first(before)) {
+        for going in before(desired, proposals, address).filter(|before| torn.contains(before)) {
             heirs.entry(going).or_default().insert(address);
         }
     }

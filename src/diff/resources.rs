@@ -559,12 +559,17 @@ pub(super) fn orphans(scope: &Scope, wanted: &[(&Address, &Spec)], findings: &mu
 
 /// Lets data go when everything else is done: until then it may be gone back to.
 pub(super) fn data_goes_last(findings: &mut Findings) {
-    let proposals = findings.proposals.iter();
-    let (goes, works): (Vec<_>, Vec<_>) = proposals.partition(|(address, proposal)| {
+    let is_data = |(address, proposal): &(&Address, &Proposal)| {
         address.kind() == Kind::Volume && proposal.change.action == Action::Delete
-    });
-    let goes: Vec<Address> = goes.into_iter().map(|(address, _)| address.clone()).collect();
-    let works: BTreeSet<Address> = works.into_iter().map(|(address, _)| address.clone()).collect();
+    };
+    let (goes, works): (Vec<_>, Vec<_>) = findings.proposals.iter().partition(is_data);
+    if goes.is_empty() {
+        return;
+    }
+    let addresses = |those: Vec<(&Address, _)>| -> BTreeSet<Address> {
+        those.into_iter().map(|(address, _)| address.clone()).collect()
+    };
+    let (goes, works) = (addresses(goes), addresses(works));
     for address in goes {
         if let Some(proposal) = findings.proposals.get_mut(&address) {
             proposal.after.extend(works.iter().cloned());
