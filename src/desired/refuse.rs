@@ -160,12 +160,11 @@ struct Claim<'a> {
 
 impl Claim<'_> {
     fn excludes(&self, other: &Self) -> bool {
-        let ip = |claim: &Self| claim.ip.filter(|ip| !ip.is_empty()).map(str::to_owned);
-        let meet = match (ip(self), ip(other)) {
+        let all = |ip: &str| matches!(ip, "0.0.0.0" | "::");
+        let meet = match (self.ip, other.ip) {
             (None, _) | (_, None) => true,
             (Some(one), Some(two)) => {
-                let all = |ip: &str| matches!(ip, "0.0.0.0" | "::");
-                one == two || one.contains(':') == two.contains(':') && (all(&one) || all(&two))
+                one == two || one.contains(':') == two.contains(':') && (all(one) || all(two))
             }
         };
         self.port == other.port && self.protocol == other.protocol && meet
@@ -178,7 +177,8 @@ fn claims(definition: &Object) -> impl Iterator<Item = Claim<'_>> {
     ports.filter_map(|entry| {
         let port = text(entry, "published")?.parse().ok().filter(|port| *port > 0)?;
         let protocol = text(entry, "protocol").unwrap_or("tcp");
-        Some(Claim { ip: text(entry, "host_ip"), port, protocol })
+        let ip = text(entry, "host_ip").filter(|ip| !ip.is_empty());
+        Some(Claim { ip, port, protocol })
     })
 }
 

@@ -150,7 +150,6 @@ fn single_writer(service: &Service, definition: &Object) -> Option<String> {
     if crate::model::definition::replicas(definition) != 1 {
         return None;
     }
-    let written = service.volumes.iter().filter(|mount| !mount.read_only);
     let reason = |mount: &Mount| match (mount.kind, mount.source.as_deref()) {
         (MountKind::Volume, Some(source)) => {
             Some(format!("its one container writes to volume {source}"))
@@ -167,7 +166,7 @@ fn single_writer(service: &Service, definition: &Object) -> Option<String> {
         }
         _ => None,
     };
-    { written }.find_map(reason)
+    service.volumes.iter().filter(|mount| !mount.read_only).find_map(reason)
 }
 
 #[cfg(test)]

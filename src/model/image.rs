@@ -92,11 +92,11 @@ fn is_host(text: &str) -> bool {
 /// Lower-case letters and digits, between which may stand a full stop, one or two underscores, or hyphens.
 fn is_component(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
-    let separators = text.split(plain).filter(|separator| !separator.is_empty());
+    // Between two that are plain there is an empty one.
     let fits = |separator: &str| {
         matches!(separator, "." | "_" | "__") || separator.chars().all(|c| c == '-')
     };
-    text.starts_with(plain) && text.ends_with(plain) && { separators }.all(fits)
+    text.starts_with(plain) && text.ends_with(plain) && text.split(plain).all(fits)
 }
 
 #[cfg(test)]
