@@ -231,7 +231,7 @@ pub struct FieldChange {
     /// The value that will be there; none where there will be none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Value>,
-    /// Whether the values are withheld; both are then the text `(sensitive)`.
+    /// Whether something of the values is withheld; the text `(sensitive)` stands in its place.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub sensitive: bool,
 }
